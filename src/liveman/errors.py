@@ -1,0 +1,176 @@
+"""Every error that Liveman raises on purpose, as one tree; each carries the HTTP status that answers it.
+
+LivemanError (500)
+├── ConfigError                 the configuration, all its faults at once
+├── DatabaseError (503)
+│   └── ForeignDatabaseError    a table of that name is not ours
+├── ProviderError               an ICE provider could not give a lease
+├── BadRequest (400)
+│   ├── BadStreamName
+│   └── BadVersion (505)
+├── NotAuthenticated (401)
+├── NotAllowed (403)
+├── NotFound (404)
+├── MethodNotAllowed (405)
+├── Conflict (409)
+├── TooLarge (413)
+├── WrongType (415)
+├── NodeError (502)             a node, or the way to it, failed
+│   ├── NodeUnreachable         no byte of the request was sent
+│   └── NodeTimeout (504)
+└── NoPlace (503)               nothing can take the request now
+"""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+__all__ = [
+    "BadRequest",
+    "BadStreamName",
+    "BadVersion",
+    "ConfigError",
+    "Conflict",
+    "DatabaseError",
+    "Fault",
+    "ForeignDatabaseError",
+    "LivemanError",
+    "MethodNotAllowed",
+    "NoPlace",
+    "NodeError",
+    "NodeTimeout",
+    "NodeUnreachable",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotFound",
+    "ProviderError",
+    "TooLarge",
+    "WrongType",
+]
+
+
+class LivemanError(Exception):
+    """Something went wrong inside Liveman; its log tells more."""
+
+    status = 500
+
+    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
+        self.detail = detail or (type(self).__doc__ or "").partition("\n")[0]
+        self.headers: Mapping[str, str] = headers or {}
+        super().__init__(self.detail)
+
+
+@frozen
+class Fault:
+    """One mistake in a configuration: where (``nodes[0].url``) and what, with the remedy."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}" if self.path else self.problem
+
+
+class ConfigError(LivemanError):
+    """The configuration cannot be used."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        super().__init__("\n".join(str(fault) for fault in faults))
+
+
+class DatabaseError(LivemanError):
+    """The database does not answer; try again when it is back."""
+
+    status = 503
+
+
+class ForeignDatabaseError(DatabaseError):
+    """The database holds tables of another program; give Liveman a database of its own."""
+
+
+class ProviderError(LivemanError):
+    """The ICE provider has no credentials to give."""
+
+
+class BadRequest(LivemanError):
+    """The request is malformed."""
+
+    status = 400
+
+
+class BadStreamName(BadRequest):
+    """A stream name is one path segment of 1 to 255 bytes of UTF-8 without control characters or '/'."""
+
+
+class BadVersion(BadRequest):
+    """Only HTTP/1.0 and HTTP/1.1 are spoken here."""
+
+    status = 505
+
+
+class NotAuthenticated(LivemanError):
+    """Say who you are: send `Authorization: Bearer <token>`."""
+
+    status = 401
+
+
+class NotAllowed(LivemanError):
+    """Your token does not permit this."""
+
+    status = 403
+
+
+class NotFound(LivemanError):
+    """There is nothing here."""
+
+    status = 404
+
+
+class MethodNotAllowed(LivemanError):
+    """This method is not supported here; the header Allow lists those that are."""
+
+    status = 405
+
+
+class Conflict(LivemanError):
+    """The request conflicts with what is already there."""
+
+    status = 409
+
+
+class TooLarge(LivemanError):
+    """The body is larger than the 2 MiB that are accepted."""
+
+    status = 413
+
+
+class WrongType(LivemanError):
+    """The body has a type that is not accepted here."""
+
+    status = 415
+
+
+class NodeError(LivemanError):
+    """The node answered with something that cannot be used."""
+
+    status = 502
+
+
+class NodeUnreachable(NodeError):
+    """The node cannot be reached; nothing was sent to it."""
+
+
+class NodeTimeout(NodeError):
+    """The node took too long to answer."""
+
+    status = 504
+
+
+class NoPlace(LivemanError):
+    """No node can take this now; try again later."""
+
+    status = 503
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})

@@ -1,0 +1,52 @@
+"""Logs: structlog in front of the standard library's loggers, so that a host application's handlers get them."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+__all__ = ["LEVELS", "configure", "get_logger"]
+
+#: The original's level names, in the standard library's numbers.
+LEVELS = {"off": 100, "error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
+
+def get_logger(name: str) -> Any:
+    """A logger that takes an event and values: ``log.info("node is up", node="a")``. Configures nothing."""
+    return structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, _render],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def configure(level: str) -> None:
+    """Send the process's logs to standard error. For the command line alone; a host application has its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
+    handler.addFilter(_client_faults)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(LEVELS[level])
+    for noisy in ("aioice", "aiortc", "aiosqlite", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(LEVELS[level], logging.WARNING))
+
+
+def _render(_logger: Any, _method: str, event: dict[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+    message = str(event.pop("event"))
+    kwargs = {key: event.pop(key) for key in ("exc_info", "stack_info", "stacklevel") if key in event}
+    words = [message, *(f"{key}={_quoted(value)}" for key, value in event.items())]
+    return (" ".join(words),), kwargs
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if text.isascii() and text.isprintable() and " " not in text and text else repr(text)
+
+
+def _client_faults(record: logging.LogRecord) -> bool:
+    """Malformed requests are answered with 400 by aiohttp; they are the client's fault and no error of ours."""
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    error = record.exc_info[1] if record.exc_info else None
+    return not (record.name == "aiohttp.server" and isinstance(error, HttpProcessingError))

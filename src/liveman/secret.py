@@ -1,0 +1,67 @@
+"""What is made with the cluster's secret: the macs of session ids.
+
+A client sees ``<node's id>.<alias tag><kind><mac>``. The tag says which node made the session, so any
+instance routes it without asking anyone; the mac says that Liveman gave it out.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from typing import Literal
+
+from attrs import frozen
+
+__all__ = ["Kind", "SessionTag", "alias_tag", "build_session_id", "parse_session_id", "verify_session_id"]
+
+Kind = Literal["p", "s"]
+"""``p``: a publisher's session, ``s``: a subscriber's."""
+
+_TAGGED = re.compile(r"(?P<id>.+)\.(?P<alias>[a-z2-7]{8})(?P<kind>[ps])(?P<mac>[a-z2-7]{8})", re.DOTALL)
+
+
+@frozen
+class SessionTag:
+    """A session id that Liveman gave out, taken apart. Nothing in it is proven before `verify_session_id`."""
+
+    id: str
+    """The id that the node gave."""
+    alias_tag: str
+    kind: Kind
+    mac: str
+
+
+def alias_tag(alias: str) -> str:
+    """The 8 characters that stand for a node in its session ids."""
+    return _base32(hashlib.blake2b(alias.encode()).digest())[:8]
+
+
+def build_session_id(secret: bytes, *, alias: str, kind: Kind, stream: str, id: str) -> str:
+    """The id that the client gets for the session ``id`` that the node ``alias`` made."""
+    return f"{id}.{alias_tag(alias)}{kind}{_mac(secret, alias, kind, stream, id)}"
+
+
+def parse_session_id(text: str) -> SessionTag | None:
+    """Take a client's session id apart; None when it carries no tag, as the nodes' own ids."""
+    match = _TAGGED.fullmatch(text)
+    if match is None:
+        return None
+    kind: Kind = "p" if match["kind"] == "p" else "s"
+    return SessionTag(id=match["id"], alias_tag=match["alias"], kind=kind, mac=match["mac"])
+
+
+def verify_session_id(secret: bytes, tag: SessionTag, *, alias: str, stream: str) -> bool:
+    """Whether this cluster gave the id out, for this node and stream."""
+    return hmac.compare_digest(tag.mac, _mac(secret, alias, tag.kind, stream, tag.id))
+
+
+def _mac(secret: bytes, alias: str, kind: str, stream: str, id: str) -> str:
+    # A length before each part keeps ("a", "bc") and ("ab", "c") apart.
+    parts = [part.encode() for part in (alias, kind, stream, id)]
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    key = secret if len(secret) <= 64 else hashlib.blake2b(secret).digest()
+    return _base32(hashlib.blake2b(message, key=key, person=b"liveman session").digest())[:8]
+
+
+def _base32(digest: bytes) -> str:
+    return base64.b32encode(digest).decode().lower()
