@@ -1,0 +1,87 @@
+"""Who may do what, as plain values: identities, the rules that routes name, and the names of streams in paths.
+
+| bit | mode | may |
+|---|---|---|
+| 1 | MANAGE | change nodes, streams, recordings, tokens |
+| 2 | PUBLISH | offer a stream by WHIP |
+| 4 | SUBSCRIBE | watch by WHEP, read one stream's state and recordings |
+"""
+
+import re
+from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+from attrs import frozen
+
+from liveman.errors import BadStreamName
+
+__all__ = ["ANYONE", "MANAGE", "OPEN", "PUBLISH", "SUBSCRIBE", "Identity", "Rule", "allows", "stream_name"]
+
+MANAGE = 1
+PUBLISH = 2
+SUBSCRIBE = 4
+
+
+@frozen
+class Identity:
+    """Who asks, and what that one may do."""
+
+    subject: str
+    """A name for logs, such as an account or a token's id; never a secret."""
+    stream: str = "*"
+    """The one stream that it is good for, or ``*``."""
+    mode: int = 0
+    """The sum of MANAGE, PUBLISH, SUBSCRIBE."""
+
+
+#: Without authentication everyone may do everything.
+ANYONE = Identity("anyone", "*", MANAGE | PUBLISH | SUBSCRIBE)
+
+
+@frozen
+class Rule:
+    """What a route wants of the one who asks. Each route names one."""
+
+    needs: int = 0
+    """Any one of these bits; 0: nothing, the route is open."""
+    scope: Literal["stream", "all"] = "all"
+    """``stream``: an identity for the stream in the path will do; ``all``: only one for ``*``."""
+
+
+#: No authentication at all: health pages, preflights.
+OPEN = Rule()
+
+
+def allows(rule: Rule, identity: Identity, stream: str | None) -> bool:
+    """Whether the identity satisfies the rule, on a request whose path names this stream (None: none)."""
+    if not rule.needs:
+        return True
+    if not identity.mode & rule.needs:
+        return False
+    return identity.stream == "*" or (rule.scope == "stream" and identity.stream == stream)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,254}")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def stream_name(raw: str) -> str:
+    """The stream that a raw path segment names, strictly decoded as UTF-8.
+
+    Raises BadStreamName for the empty name, ``.`` and ``..``, invalid escapes or UTF-8, control characters,
+    ``/`` and ``\\``, and more than 255 bytes.
+    """
+    if _PLAIN.fullmatch(raw):
+        return raw
+    if _BAD_ESCAPE.search(raw):
+        raise BadStreamName("The stream name holds a '%' that is not followed by two hexadecimal digits.")
+    data = unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
+    if not 1 <= len(data) <= 255:
+        raise BadStreamName(f"The stream name has {len(data)} bytes; 1 to 255 are accepted.")
+    try:
+        name = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadStreamName("The stream name is not valid UTF-8.") from None
+    if name in (".", "..") or any(c in "/\\" or ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
+        raise BadStreamName("The stream name is '.' or '..', or holds '/', '\\' or a control character.")
+    return name
