@@ -1,4 +1,4 @@
-"""Who may do what, as plain values: identities, the rules that routes name, and the names of streams in paths.
+"""Who may do what, as plain values: identities, the rules that routes name, and the streams in paths.
 
 | bit | mode | may |
 |---|---|---|

@@ -1,12 +1,16 @@
 """The configuration as frozen values. `settings` reads TOML and the environment into it.
 
-Each key's docstring stands beneath it; the keys are those of the original Liveman plus ours.
+Each key's docstring stands beneath it, and its form, where it has one, in its type; the keys are those of the
+original Liveman plus ours. `docs/configuration.md` lists them all.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from attrs import field, frozen
+
+from liveman import forms
+from liveman.forms import Between
 
 __all__ = [
     "Account",
@@ -17,38 +21,33 @@ __all__ = [
     "Config",
     "Database",
     "ExtraIce",
+    "FsStorage",
     "Http",
     "Liveion",
     "Log",
     "Net4mqtt",
     "NodeConfig",
+    "OssStorage",
     "Playback",
     "RecordSync",
     "Recorder",
+    "S3Storage",
     "Secret",
     "Storage",
 ]
 
 
+@frozen
 class Secret:
     """A text that no repr, log or error shows. ``reveal()`` gives it; empty is falsy."""
 
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str = "") -> None:
-        self._value = value
+    _value: str = ""
 
     def reveal(self) -> str:
         return self._value
 
     def __bool__(self) -> bool:
         return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
 
     def __repr__(self) -> str:
         return "Secret('***')" if self._value else "Secret('')"
@@ -58,13 +57,13 @@ class Secret:
 class Http:
     """How Liveman is reached."""
 
-    listen: str = "0.0.0.0:8888"
+    listen: Annotated[str, forms.address] = "0.0.0.0:8888"
     """``host:port``; ``[::]:8888`` is dual-stack. The environment's PORT replaces the port."""
-    public: str = ""
+    public: Annotated[str, forms.optional(forms.public_url)] = ""
     """The URL by which nodes reach Liveman, with the prefix where it is mounted; empty: ``http://{listen}``."""
-    cors: bool | tuple[str, ...] = False
+    cors: bool | tuple[Annotated[str, forms.origin], ...] = False
     """true: pages of any origin may call; a list: those of these origins, such as ``https://example.org``."""
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[Annotated[str, forms.network], ...] = ()
     """Networks (``10.0.0.0/8``) whose X-Forwarded-* and Forwarded headers are believed."""
 
 
@@ -72,8 +71,9 @@ class Http:
 class Account:
     """One user of the dashboard."""
 
-    username: str
-    password: Secret
+    username: Annotated[str, forms.filled]
+    """The name to log in with."""
+    password: Annotated[Secret, forms.filled]
     """Plain text or an argon2 hash."""
 
 
@@ -83,9 +83,10 @@ class Auth:
 
     secret: Secret = Secret()
     """The key of JWTs (HS256) and of session ids."""
-    tokens: tuple[Secret, ...] = ()
+    tokens: tuple[Annotated[Secret, forms.token], ...] = ()
     """Static tokens that may do everything."""
     accounts: tuple[Account, ...] = ()
+    """Who may log in, each a table ``[[auth.accounts]]``."""
 
     @property
     def required(self) -> bool:
@@ -95,8 +96,10 @@ class Auth:
 
 @frozen
 class Log:
+    """What is written to standard error."""
+
     level: Literal["off", "error", "warn", "info", "debug", "trace"] = "info"
-    """The environment's LOG_LEVEL replaces it."""
+    """The least important events that are still logged. The environment's LOG_LEVEL replaces it."""
 
 
 @frozen
@@ -105,13 +108,13 @@ class ExtraIce:
 
     override_upstream_ice_servers: bool = False
     """Whether the nodes' own ICE servers are dropped."""
-    timeout_ms: int = 500
+    timeout_ms: Annotated[int, Between(1, 60_000)] = 500
     """The longest that all providers together may delay a request, milliseconds."""
-    max_urls: int = 12
+    max_urls: Annotated[int, Between(0, 1000)] = 12
     """The most ICE urls in one answer; browsers slow down with more."""
-    ice_servers: tuple[Any, ...] = ()
-    """The static servers, opaque here."""
-    providers: Mapping[str, Any] = field(factory=dict, repr=False)
+    ice_servers: tuple[Any, ...] = field(default=(), repr=False)
+    """The static servers, each a table ``[[extra_ice.ice_servers]]``; opaque here."""
+    providers: Mapping[str, Any] = field(factory=dict, repr=False, metadata={"key": False})
     """The tables ``[extra_ice.<name>]`` by name, opaque here: the provider structures its own."""
 
 
@@ -120,11 +123,12 @@ class Cascade:
     """Relays from node to node."""
 
     mode: Literal["push", "pull"] = "push"
-    check_attempts: int = 5
+    """Whether the source pushes the stream to the destination, or the destination pulls it."""
+    check_attempts: Annotated[int, Between(1, 3600)] = 5
     """How long a viewer waits for a relay, seconds."""
-    check_tick_time: int = 60_000
+    check_tick_time: Annotated[int, Between(1)] = 60_000
     """How often idle relays are looked for, milliseconds."""
-    maximum_idle_time: int = 60_000
+    maximum_idle_time: Annotated[int, Between(0)] = 60_000
     """How long a relay without subscribers lives, milliseconds."""
     close_other_sub: bool = False
     """Whether the source's other subscribers are closed after a push."""
@@ -134,88 +138,148 @@ class Cascade:
 class Net4mqtt:
     """Nodes that are reached over an MQTT broker."""
 
-    mqtt_url: Secret = Secret()
-    """``mqtt://[user:password@]host:port/prefix?client_id=…``"""
-    alias: str = ""
-    listen: str = "127.0.0.1:1077"
+    mqtt_url: Annotated[Secret, forms.optional(forms.mqtt_url)] = Secret()
+    """``mqtt://[user:password@]host:port/prefix?client_id=…``, or mqtts, ws, wss; empty: not used."""
+    alias: Annotated[str, forms.topic_level] = ""
+    """Liveman's own name in the topics; ``{alias}`` in the URL stands for it."""
+    listen: Annotated[str, forms.address] = "127.0.0.1:1077"
     """Where the SOCKS5 listener waits."""
-    domain: str = "net4mqtt.local"
-    token: Secret = Secret()
+    domain: Annotated[str, forms.domain] = "net4mqtt.local"
+    """Nodes whose host ends in it are reached through the broker."""
+    token: Annotated[Secret, forms.optional(forms.token)] = Secret()
     """For discovered nodes that want one."""
 
 
 @frozen
 class Database:
-    url: Secret = Secret("sqlite://./liveman.db?mode=rwc")
-    """``sqlite://./file``, ``sqlite:///absolute``, ``sqlite::memory:`` or ``postgresql://…`` (DATABASE_URL)."""
-    max_connections: int = 10
-    connect_timeout: int = 30
-    """Seconds."""
+    """Where Liveman keeps what must outlive it."""
+
+    url: Annotated[Secret, forms.database_url] = Secret("sqlite://./liveman.db?mode=rwc")
+    """``sqlite://./file``, ``sqlite:///absolute``, ``sqlite::memory:``, ``postgresql://…``. The environment's
+    DATABASE_URL replaces it."""
+    max_connections: Annotated[int, Between(1, 1000)] = 10
+    """The most connections that are open at once."""
+    connect_timeout: Annotated[int, Between(1, 3600)] = 30
+    """How long to wait for a connection, seconds."""
+
+
+StorageType = Literal["fs", "s3", "oss"]
 
 
 @frozen
-class Storage:
-    """Where recordings lie. Each type takes its own keys."""
+class FsStorage:
+    """Recordings lie in a folder."""
 
-    type: Literal["fs", "s3", "oss"] = "fs"
-    root: str = "./storage"
-    bucket: str = ""
+    type: StorageType = "fs"
+    """Which storage this is."""
+    root: Annotated[str, forms.filled] = "./storage"
+    """The folder."""
+
+
+@frozen
+class S3Storage:
+    """Recordings lie in an S3 bucket."""
+
+    bucket: Annotated[str, forms.filled]
+    """The bucket's name."""
+    type: StorageType = "s3"
+    """Which storage this is."""
+    root: str = ""
+    """The prefix of every object; empty: none."""
     region: str = ""
+    """The bucket's region; empty: what the environment says."""
     endpoint: str = ""
+    """The service's URL; empty: Amazon's."""
     access_key_id: Secret = Secret()
+    """The key's id."""
     secret_access_key: Secret = Secret()
-    """s3"""
+    """The key."""
     session_token: Secret = Secret()
-    """s3"""
+    """For temporary keys."""
     disable_config_load: bool = False
-    """s3"""
+    """Whether the environment and the files of Amazon's tools are left unread."""
     enable_virtual_host_style: bool = False
-    """s3"""
+    """Whether the bucket stands in the host's name instead of the path."""
+
+
+@frozen
+class OssStorage:
+    """Recordings lie in a bucket of Alibaba's object storage."""
+
+    bucket: Annotated[str, forms.filled]
+    """The bucket's name."""
+    endpoint: Annotated[str, forms.filled]
+    """The service's URL."""
+    type: StorageType = "oss"
+    """Which storage this is."""
+    root: str = ""
+    """The prefix of every object; empty: none."""
+    access_key_id: Secret = Secret()
+    """The key's id."""
     access_key_secret: Secret = Secret()
-    """oss"""
+    """The key."""
     security_token: Secret = Secret()
-    """oss"""
+    """For temporary keys."""
+
+
+Storage = FsStorage | S3Storage | OssStorage
 
 
 @frozen
 class Recorder:
-    storage: Storage = Storage()
+    """What becomes of recordings."""
+
+    storage: Storage = FsStorage()
+    """Where recordings lie; the key ``type`` (``fs``, ``s3``, ``oss``) says which other keys there are."""
 
 
 @frozen
 class AutoRecord:
+    """Streams that are recorded without being asked."""
+
     enabled: bool = False
-    auto_streams: tuple[str, ...] = ()
+    """Whether they are."""
+    auto_streams: tuple[Annotated[str, forms.filled], ...] = ()
     """Globs of stream names."""
     base_prefix: str = ""
-    tick_ms: int = 5000
-    max_recording_seconds: int = 86_400
-    """After this a recording is rotated; 0: never."""
+    """The folder in the storage that they go to."""
+    tick_ms: Annotated[int, Between(1)] = 5000
+    """How often new streams are looked for, milliseconds."""
+    max_recording_seconds: Annotated[int, Between(0)] = 86_400
+    """After this a recording is rotated, seconds; 0: never."""
 
 
 @frozen
 class RecordSync:
+    """How Liveman learns what the nodes have recorded."""
+
     enabled: bool = False
-    tick_ms: int = 10_000
-    limit: int = 200
+    """Whether it does."""
+    tick_ms: Annotated[int, Between(1)] = 10_000
+    """How often each node is asked, milliseconds."""
+    limit: Annotated[int, Between(1, 10_000)] = 200
     """Rows per page that a node is asked for."""
 
 
 @frozen
 class Playback:
+    """How recordings are served."""
+
     signed_redirect: bool = False
-    signed_ttl_seconds: int = 60
+    """Whether players are sent to the storage itself, by a signed URL."""
+    signed_ttl_seconds: Annotated[int, Between(1, 604_800)] = 60
+    """How long such a URL is good, seconds."""
 
 
 @frozen
 class Cluster:
     """How the nodes are watched and chosen."""
 
-    poll_interval_ms: int = 3000
+    poll_interval_ms: Annotated[int, Between(10, 3_600_000)] = 3000
     """Between two polls of a node without server-sent events, milliseconds."""
-    max_depth: int = 3
+    max_depth: Annotated[int, Between(1, 100)] = 3
     """The most relays between a publisher and a viewer."""
-    placement_timeout_ms: int = 5000
+    placement_timeout_ms: Annotated[int, Between(0, 60_000)] = 5000
     """How long another node is tried after one failed, milliseconds all told."""
 
 
@@ -223,16 +287,17 @@ class Cluster:
 class NodeConfig:
     """One live777 node."""
 
-    alias: str
-    url: str
-    """``http://host:port`` or ``https://…``"""
-    token: Secret = Secret()
+    alias: Annotated[str, forms.alias]
+    """Its name in Liveman's URLs and lists."""
+    url: Annotated[str, forms.node_url]
+    """``http://host:port`` or ``https://…``; kept without a final slash."""
+    token: Annotated[Secret, forms.optional(forms.token)] = Secret()
     """What Liveman sends to the node as its Bearer token."""
     mode: Literal["auto", "sse", "poll"] = "auto"
     """How it is watched: by server-sent events, by polling, or by what it has."""
-    pub_max: int = 65_535
+    pub_max: Annotated[int, Between(0, 65_535)] = 65_535
     """The most publishers on this node."""
-    sub_max: int = 65_535
+    sub_max: Annotated[int, Between(0, 65_535)] = 65_535
     """The most subscribers of one stream on this node."""
 
 
@@ -240,16 +305,19 @@ class NodeConfig:
 class Liveion:
     """Nodes that Liveman starts itself, for trying it out."""
 
-    count: int = 0
-    address: str = "127.0.0.1:0"
+    count: Annotated[int, Between(0, 100)] = 0
+    """How many."""
+    address: Annotated[str, forms.address] = "127.0.0.1:0"
     """``host:port``; port 0: any free one."""
-    pub_max: int = 65_535
-    sub_max: int = 65_535
+    pub_max: Annotated[int, Between(0, 65_535)] = 65_535
+    """The most publishers on each."""
+    sub_max: Annotated[int, Between(0, 65_535)] = 65_535
+    """The most subscribers of one stream on each."""
 
 
 @frozen
 class Config:
-    """The whole configuration."""
+    """The whole configuration: each field is a section of the file."""
 
     http: Http = Http()
     auth: Auth = Auth()

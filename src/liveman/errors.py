@@ -12,6 +12,7 @@ LivemanError (500)
 ├── NotAllowed (403)
 ├── NotFound (404)
 ├── MethodNotAllowed (405)
+├── BodyTimeout (408)
 ├── Conflict (409)
 ├── TooLarge (413)
 ├── WrongType (415)
@@ -29,6 +30,7 @@ __all__ = [
     "BadRequest",
     "BadStreamName",
     "BadVersion",
+    "BodyTimeout",
     "ConfigError",
     "Conflict",
     "DatabaseError",
@@ -131,6 +133,12 @@ class MethodNotAllowed(LivemanError):
     """This method is not supported here; the header Allow lists those that are."""
 
     status = 405
+
+
+class BodyTimeout(LivemanError):
+    """The rest of the body did not come in time."""
+
+    status = 408
 
 
 class Conflict(LivemanError):

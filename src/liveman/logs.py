@@ -1,7 +1,8 @@
-"""Logs: structlog in front of the standard library's loggers, so that a host application's handlers get them."""
+"""Logs: structlog in front of the standard library's loggers, so that a host's own handlers get them."""
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -10,6 +11,7 @@ __all__ = ["LEVELS", "configure", "get_logger"]
 
 #: The original's level names, in the standard library's numbers.
 LEVELS = {"off": 100, "error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
+
 
 def get_logger(name: str) -> Any:
     """A logger that takes an event and values: ``log.info("node is up", node="a")``. Configures nothing."""
@@ -21,7 +23,7 @@ def get_logger(name: str) -> Any:
 
 
 def configure(level: str) -> None:
-    """Send the process's logs to standard error. For the command line alone; a host application has its own."""
+    """Send the process's logs to standard error. For the command line; a host application has its own."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
     handler.addFilter(_client_faults)
@@ -32,7 +34,7 @@ def configure(level: str) -> None:
         logging.getLogger(noisy).setLevel(max(LEVELS[level], logging.WARNING))
 
 
-def _render(_logger: Any, _method: str, event: dict[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+def _render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> tuple[Any, ...]:
     message = str(event.pop("event"))
     kwargs = {key: event.pop(key) for key in ("exc_info", "stack_info", "stacklevel") if key in event}
     words = [message, *(f"{key}={_quoted(value)}" for key, value in event.items())]
@@ -45,7 +47,7 @@ def _quoted(value: object) -> str:
 
 
 def _client_faults(record: logging.LogRecord) -> bool:
-    """Malformed requests are answered with 400 by aiohttp; they are the client's fault and no error of ours."""
+    """Malformed requests are answered with 400 by aiohttp; they are the client's fault, not ours."""
     from aiohttp.http_exceptions import HttpProcessingError
 
     error = record.exc_info[1] if record.exc_info else None

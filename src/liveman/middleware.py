@@ -78,7 +78,7 @@ class Route:
     handler: Handler
     rule: Rule
     check: Callable[[web.Request], None] | None = None
-    """Looks at the head alone and raises LivemanError to refuse, before the client is invited to send a body."""
+    """Looks at the head alone and raises LivemanError to refuse, before a body is invited."""
 
 
 @frozen
@@ -134,7 +134,9 @@ def mount(app: web.Application, guard: Guard, routes: Iterable[Route]) -> None:
         methods[route.method] = route
     for path, methods in paths.items():
         endpoint = _Endpoint(guard, path, methods)
-        pattern = re.sub(r"\{(\w+)\}", lambda m: "{rest:(?s:.+)}" if m[1] == "rest" else f"{{{m[1]}:[^/]*}}", path)
+        pattern = re.sub(
+            r"\{(\w+)\}", lambda m: "{rest:(?s:.+)}" if m[1] == "rest" else f"{{{m[1]}:[^/]*}}", path
+        )
         for each in {pattern, pattern.rstrip("/") or "/"}:
             app.router.add_route("*", each, endpoint.handle, expect_handler=endpoint.expect)
     nowhere = _Endpoint(guard, "/{rest}", {})
@@ -142,10 +144,15 @@ def mount(app: web.Application, guard: Guard, routes: Iterable[Route]) -> None:
     app.on_response_prepare.append(guard.on_prepare)
 
 
-def json_response(data: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(
-        status=status, text=json.dumps(data, ensure_ascii=False), content_type="application/json", headers=headers
-    )
+def json_response(
+    data: object,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    content_type: str = "application/json",
+) -> web.Response:
+    body = json.dumps(data, ensure_ascii=False).encode()
+    return web.Response(status=status, body=body, content_type=content_type, headers=headers)
 
 
 def raw_path(request: web.Request) -> str:
@@ -171,11 +178,13 @@ class _Endpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         start = time.perf_counter()
         try:
-            response = self._guard.preflight(request)
+            response: web.StreamResponse | None = self._guard.preflight(request)
             if response is None:
                 route = self._admit(request)
                 response = (
-                    await route.handler(request) if route else web.Response(status=204, headers={"Allow": self._allow})
+                    await route.handler(request)
+                    if route
+                    else web.Response(status=204, headers={"Allow": self._allow})
                 )
         except LivemanError as error:
             if error.status >= 500:
@@ -206,7 +215,7 @@ class _Endpoint:
             return response
         if request.version == HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # type: ignore[attr-defined]  # The answer itself has not begun.
+            request.writer.output_size = 0  # The answer itself has not begun.
         return None
 
     def _admit(self, request: web.Request) -> Route | None:
@@ -304,8 +313,8 @@ def _problem(error: LivemanError) -> web.Response:
         },
         status=error.status,
         headers={"Cache-Control": "no-store", **error.headers},
+        content_type="application/problem+json",
     )
-    response.content_type = "application/problem+json"
     if isinstance(error, _Framing | BadVersion) or error.status == 413:
         response.force_close()
     return response
@@ -315,4 +324,3 @@ def _translated(error: web.HTTPException) -> LivemanError:
     translated = LivemanError(error.text or error.reason)
     translated.status = error.status
     return translated
-

@@ -18,8 +18,10 @@ class TaskOwner:
     A task that ends by an exception is logged by name; the others go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace: float | None = None) -> None:
+        """``grace``: how long tasks may take to end once they are cancelled, seconds; None: as they need."""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._grace = grace
 
     def start(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine as a task of this owner."""
@@ -45,7 +47,10 @@ class TaskOwner:
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=self._grace)
+            for task in stuck:
+                log.error("a background task ignores its cancellation", task=task.get_name())
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

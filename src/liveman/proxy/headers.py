@@ -129,7 +129,7 @@ def _named_by_connection(fields: Fields) -> frozenset[bytes]:
 def _is_clean(value: bytes) -> bool:
     """No control character, and UTF-8: a header that would be cut on its way is dropped whole."""
     if value.isascii():
-        return value.isalnum() or not any(byte < 32 and byte != 9 or byte == 127 for byte in value)
+        return value.isalnum() or not any((byte < 32 and byte != 9) or byte == 127 for byte in value)
     try:
         value.decode("utf-8")
     except UnicodeDecodeError:

@@ -11,7 +11,7 @@ import httptools
 from liveman.errors import NodeError
 from liveman.proxy.headers import Fields
 
-__all__ = ["AnswerReader", "LAST_CHUNK", "build_chunk", "build_head"]
+__all__ = ["LAST_CHUNK", "AnswerReader", "build_chunk", "build_head"]
 
 MAX_HEAD = 64 * 1024
 MAX_LINES = 256
@@ -22,11 +22,8 @@ _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 _TARGET = re.compile(rb"/[^\x00-\x20\x7f]*")
 
 
-def build_head(method: str, target: str, host: bytes, fields: Fields, length: int | None) -> bytes:
-    """The head of a request. ``length``: of the body; 0: no body at all; None: unknown, sent in chunks.
-
-    Raises ValueError for anything that would not stay one well-formed request.
-    """
+def build_head(method: str, target: str, host: bytes, fields: Fields) -> bytes:
+    """The head of a request. Raises ValueError for anything that would not stay one well-formed request."""
     path = target.encode("utf-8", "surrogateescape")
     if not _TARGET.fullmatch(path):
         raise ValueError("the request's target would break the request line")
@@ -35,12 +32,7 @@ def build_head(method: str, target: str, host: bytes, fields: Fields, length: in
         if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
             raise ValueError("a header field would break the request's head")
         lines.append(name + b": " + value)
-    if length is None:
-        lines.append(b"Transfer-Encoding: chunked")
-    elif length:
-        lines.append(b"Content-Length: %d" % length)
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    return b"\r\n".join((*lines, b"", b""))
 
 
 def build_chunk(data: bytes) -> bytes:

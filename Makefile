@@ -1,0 +1,41 @@
+# Set-up, tests and checks. The two that matter: make demo, make test.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/installed
+# Real parts that the tests start: a TURN server, and what the benchmarks put beside Liveman.
+DEBIAN := coturn:turnserver
+BENCH_DEBIAN := nginx-light:nginx wrk:wrk
+
+.PHONY: install demo test test-long check bench clean
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with make PYTHON=…"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,check]'
+	@touch $@
+
+demo: install
+	@$(BIN)/liveman demo
+
+test: install
+	@./.ci/packages $(DEBIAN)
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: install
+	@./.ci/packages $(DEBIAN)
+	$(BIN)/python -m pytest -m long --timeout 900
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+bench: install
+	@./.ci/packages $(BENCH_DEBIAN)
+	$(BIN)/python bench/signalling.py
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,202 @@
+"""The composition root: a Config becomes a web.Application. It wires the rooms and owns their lifetimes."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import http_parser, web
+from attrs import define, field, fields, frozen
+
+from liveman import settings
+from liveman.access import ANYONE, OPEN, Identity
+from liveman.cluster import Cluster, Node
+from liveman.cluster.routes import routes as cluster_routes
+from liveman.config import Config, ExtraIce
+from liveman.database import Database, cluster_secret, open_database
+from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
+from liveman.ice import provider
+from liveman.ice.broker import Broker
+from liveman.logs import get_logger
+from liveman.middleware import Guard, Route, json_response, mount
+from liveman.proxy.forward import Forwarder
+from liveman.proxy.headers import parse_networks
+from liveman.proxy.routes import routes as proxy_routes
+from liveman.proxy.upstream import Upstream, dial_tcp
+
+__all__ = ["create_app", "load_config"]
+
+log = get_logger("liveman")
+
+
+@frozen
+class Report:
+    """All that is to be said of a configuration."""
+
+    config: Config | None
+    """None when there are faults."""
+    faults: list[Fault]
+    warnings: list[str]
+    extra_ice: dict[str, Any]
+    """The options of the ICE providers as they take effect, secrets masked."""
+
+
+def inspect(path: str | None = None) -> Report:
+    """Read and judge the configuration, the tables of the ICE providers included.
+
+    Raises ConfigError when there is nothing to judge, as with a file that is not TOML.
+    """
+    data = settings.read(settings.find_file(path), os.environ)
+    config, faults, warnings = settings.structure(data)
+    tables = _provider_tables(data.get("extra_ice"))
+    ice_faults = provider.faults(tables)
+    if ice_faults:
+        config = None
+    return Report(config, [*faults, *ice_faults], warnings, {} if ice_faults else provider.describe(tables))
+
+
+def load_config(path: str | None = None) -> Config:
+    """Read the configuration: the file, and over it the environment.
+
+    Without a path ``./liveman.toml`` is taken, then ``/etc/live777/liveman.toml``, then the defaults.
+
+    Raises ConfigError with every fault.
+    """
+    report = inspect(path)
+    for warning in report.warnings:
+        log.warning(warning)
+    if report.config is None:
+        raise ConfigError(*report.faults)
+    return report.config
+
+
+def create_app(config: Config) -> web.Application:
+    """Liveman as an aiohttp application, to be served alone or mounted by ``add_subapp``.
+
+    Nothing is started before the application is, and all of it ends with the application. Raises ConfigError.
+    """
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise LivemanError(
+            "aiohttp's parser in C is not loaded, and the one in Python is unsafe for a proxy: unset "
+            "AIOHTTP_NO_EXTENSIONS and install a wheel of aiohttp that is built for this machine."
+        )
+    if config.auth.required:
+        raise ConfigError(
+            Fault("auth", "authentication is not supported yet; without it nothing would be protected")
+        )
+    rooms = _Rooms(config)
+    app = web.Application()
+    mount(
+        app,
+        Guard(identify=_identify, cors=config.http.cors),
+        [*proxy_routes(rooms.forwarder), *cluster_routes(rooms.cluster), *rooms.health_routes()],
+    )
+    app.cleanup_ctx.append(rooms.lifetime)
+    app.on_shutdown.append(rooms.end_streams)
+    return app
+
+
+def _provider_tables(extra_ice: object) -> dict[str, Any]:
+    """What of the raw table ``[extra_ice]`` belongs to providers."""
+    if not isinstance(extra_ice, Mapping):
+        return {}
+    own = {attribute.name for attribute in fields(ExtraIce)} - {"ice_servers"}
+    return {
+        key: value for key, value in extra_ice.items() if key not in own and isinstance(value, Mapping | list)
+    }
+
+
+def _tables(extra_ice: ExtraIce) -> dict[str, Any]:
+    static = {"ice_servers": list(extra_ice.ice_servers)} if extra_ice.ice_servers else {}
+    return {**static, **extra_ice.providers}
+
+
+def _identify(_request: web.Request) -> Identity:
+    return ANYONE
+
+
+@define
+class _Rooms:
+    """The rooms of one application, made at once and opened when it starts."""
+
+    config: Config
+    cluster: Cluster = field(init=False)
+    upstream: Upstream = field(init=False)
+    broker: Broker = field(init=False)
+    forwarder: Forwarder = field(init=False)
+    database: Database | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config = self.config
+        self.cluster = Cluster([Node.from_config(node) for node in config.nodes], options=config.cluster)
+        self.upstream = Upstream(dial_tcp)
+        self.broker = Broker(provider.load(_tables(config.extra_ice)), timeout_ms=config.extra_ice.timeout_ms)
+        self.forwarder = Forwarder(
+            cluster=self.cluster,
+            upstream=self.upstream,
+            broker=self.broker,
+            ice=config.extra_ice,
+            failover_seconds=config.cluster.placement_timeout_ms / 1000,
+            trusted=parse_networks(config.http.trusted_proxies),
+        )
+
+    async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
+        config = self.config
+        async with AsyncExitStack() as stack:
+            self.database = await stack.enter_async_context(
+                open_database(
+                    config.database.url,
+                    max_connections=config.database.max_connections,
+                    connect_timeout=config.database.connect_timeout,
+                )
+            )
+            self.forwarder.secret = await cluster_secret(self.database, secrets.token_bytes)
+            if config.liveion.count:
+                await self._start_buildin_nodes(stack)
+            await stack.enter_async_context(self.broker)
+            await stack.enter_async_context(self.cluster)
+            await stack.enter_async_context(self.upstream)
+            await stack.enter_async_context(self.forwarder)
+            yield
+
+    async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:
+        from liveman.demo.nodes import buildin_nodes
+
+        liveion = self.config.liveion
+        nodes = await stack.enter_async_context(
+            buildin_nodes(liveion.count, address=liveion.address, sub_max=liveion.sub_max)
+        )
+        for node in nodes:
+            self.cluster.add_node(
+                Node(node.alias, node.url, pub_max=liveion.pub_max, sub_max=liveion.sub_max, kind="demo")
+            )
+
+    async def end_streams(self, _app: web.Application) -> None:
+        self.forwarder.end_streams()
+
+    def health_routes(self) -> list[Route]:
+        return [
+            Route("GET", "/healthz", _healthz, OPEN),
+            Route("GET", "/readyz", self._readyz, OPEN),
+        ]
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        """Ready: the database answers, and every node was asked once."""
+        database = "ok"
+        try:
+            assert self.database is not None
+            await self.database.fetch_one("SELECT 1", ())
+        except DatabaseError as error:
+            database = error.detail
+        waiting = self.cluster.unasked()
+        ready = database == "ok" and not waiting
+        return json_response(
+            {"ready": ready, "database": database, "nodes_not_asked_yet": waiting},
+            status=200 if ready else 503,
+            headers={"Cache-Control": "no-store"},
+        )
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    return web.Response(text="ok", headers={"Cache-Control": "no-store"})

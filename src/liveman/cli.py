@@ -1,0 +1,103 @@
+"""The `liveman` command. Without a subcommand it serves."""
+
+import asyncio
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from liveman import logs, settings
+from liveman.config import Config, Database, Liveion, Secret
+from liveman.errors import ConfigError, LivemanError
+
+__all__ = ["main"]
+
+_CONFIG = click.option(
+    "-c",
+    "--config",
+    "path",
+    metavar="FILE",
+    help="The configuration; without it ./liveman.toml, then /etc/live777/liveman.toml, then the defaults.",
+)
+
+
+@click.group(invoke_without_command=True)
+@_CONFIG
+@click.option("-v", "--verbose", count=True, help="Log more: -v debug, -vv trace.")
+@click.version_option(version("liveman"), prog_name="liveman")
+@click.pass_context
+def _liveman(context: click.Context, path: str | None, verbose: int) -> None:
+    """The manager of a cluster of live777 nodes: WHIP and WHEP through one address."""
+    if context.invoked_subcommand is not None:
+        context.obj = path
+        return
+    asyncio.run(_serve(path, verbose))
+
+
+@_liveman.command()
+@_CONFIG
+@click.pass_obj
+def check(outer: str | None, path: str | None) -> None:
+    """Print the configuration's faults, or what it amounts to (secrets masked)."""
+    from liveman.app import inspect
+
+    report = inspect(path or outer)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if report.config is None:
+        raise ConfigError(*report.faults)
+    click.echo(settings.describe(report.config, report.extra_ice))
+
+
+@_liveman.command()
+@click.option("--once", is_flag=True, help="End after the check: 0 if frames were decoded.")
+def demo(once: bool) -> None:
+    """A cluster on this machine: three built-in nodes, a test picture, and a viewer."""
+    logs.configure("warn")
+    with TemporaryDirectory(prefix="liveman-demo-") as folder:
+        sys.exit(asyncio.run(_demo(Path(folder), once)))
+
+
+def main() -> None:
+    """The entry point: a LivemanError becomes its text and exit code 1."""
+    try:
+        _liveman(prog_name="liveman")
+    except ConfigError as error:
+        for fault in error.faults:
+            click.echo(f"error: {fault}", err=True)
+        sys.exit(1)
+    except LivemanError as error:
+        click.echo(f"error: {error.detail}", err=True)
+        sys.exit(1)
+
+
+async def _serve(path: str | None, verbose: int) -> None:
+    from liveman.app import create_app, load_config
+    from liveman.server import serving, until_signal
+
+    logs.configure("info")
+    config = load_config(path)
+    logs.configure({0: config.log.level, 1: "debug"}.get(verbose, "trace"))
+    log = logs.get_logger("liveman")
+    if not config.auth.required:
+        log.warning("no authentication: everyone who reaches this address may do everything")
+    async with serving(create_app(config), config.http.listen) as url:
+        log.info("liveman serves", url=url, nodes=len(config.nodes) + config.liveion.count)
+        await until_signal()
+        log.info("liveman ends")
+
+
+async def _demo(folder: Path, once: bool) -> int:
+    """Serve a cluster of built-in nodes, and walk a publisher and a viewer through it."""
+    from liveman.app import create_app
+    from liveman.demo.tour import tour
+    from liveman.server import serving, until_signal
+
+    config = Config(
+        database=Database(url=Secret(f"sqlite://{folder}/liveman.db?mode=rwc")),
+        liveion=Liveion(count=3, sub_max=1),
+    )
+    async with serving(create_app(config), "127.0.0.1:8888", else_any_port=True) as url:
+        return await tour(url, say=click.echo, stay=None if once else until_signal)

@@ -1,0 +1,95 @@
+"""What `liveman demo` does and says: a test picture is published through Liveman, and watched once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import ClientError, ClientSession
+
+from liveman.demo.client import Publisher, SignallingFailed, Subscriber, publish, subscribe
+from liveman.demo.pictures import MovingPicture, Tone
+
+__all__ = ["tour"]
+
+Say = Callable[[str], object]
+
+STREAM = "demo"
+#: One second of the test picture.
+FRAMES = 15
+PATIENCE = 20.0
+
+
+async def tour(url: str, *, say: Say, stay: Callable[[], Awaitable[object]] | None) -> int:
+    """Publish at ``url``, watch, leave; then ``stay`` as long as that takes. 0 when pictures were decoded."""
+    say(f"Liveman serves at {url}")
+    async with ClientSession(url) as api:
+        for node in await _get(api, "/api/nodes/"):
+            say(f"  node {node['alias']} at {node['url']}: {node['status']}, sub_max {node['sub_max']}")
+        try:
+            publisher = await publish(f"{url}/whip/{STREAM}", [MovingPicture(), Tone()])
+        except (SignallingFailed, ClientError, OSError) as error:
+            say(f"Publishing failed: {error}")
+            return 1
+        async with publisher:
+            say(f"Published a test picture as stream '{STREAM}': POST {url}/whip/{STREAM}")
+            say(f"  node: {await _node_of(api, 'publish')}")
+            say(f"  {_ice(publisher)}")
+            frames = await _watch(url, api, say)
+            if not frames:
+                return 1
+            if stay is not None:
+                _guide(url, say)
+                await stay()
+                say("Ending.")
+    return 0
+
+
+async def _watch(url: str, api: ClientSession, say: Say) -> int:
+    """Watch once and leave; how many pictures were decoded."""
+    try:
+        subscriber = await subscribe(f"{url}/whep/{STREAM}")
+    except (SignallingFailed, ClientError, OSError) as error:
+        say(f"Watching failed: {error}")
+        return 0
+    async with subscriber:
+        say(f"Watching it: POST {url}/whep/{STREAM}")
+        say(f"  node: {await _node_of(api, 'subscribe')}")
+        say(f"  {_ice(subscriber)}")
+        try:
+            await subscriber.wait_for_frames(FRAMES, PATIENCE)
+        except TimeoutError as error:
+            say(f"  {error}")
+        frames = subscriber.frames
+        say(f"  decoded {frames} frames and {subscriber.audio_frames} pieces of sound")
+    say("Left again, so its place is free.")
+    return frames
+
+
+def _guide(url: str, say: Say) -> None:
+    say("")
+    say(f"Watch it     WHEP  {url}/whep/{STREAM}")
+    say(f"Publish      WHIP  {url}/whip/NAME")
+    say(f"The nodes          {url}/api/nodes/")
+    say(f"The streams        {url}/api/streams/")
+    say("Ctrl-C ends everything.")
+
+
+async def _node_of(api: ClientSession, side: str) -> str:
+    """The node that lists a session of the stream on this side, ``publish`` or ``subscribe``."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for alias, stream in (await _get(api, f"/api/streams/{STREAM}")).items():
+                if any(not session.get("leaveAt") for session in stream[side]["sessions"]):
+                    return str(alias)
+            await asyncio.sleep(0.1)
+
+
+def _ice(session: Publisher | Subscriber) -> str:
+    urls = [url for server in session.ice_servers for url in server.urls]
+    return f"ICE servers: {', '.join(urls) or 'none'}"
+
+
+async def _get(api: ClientSession, path: str) -> Any:
+    async with api.get(path) as response:
+        response.raise_for_status()
+        return await response.json()

@@ -1,0 +1,260 @@
+"""One request and its answer on one connection to a node: asyncio's side of `http1`."""
+
+import asyncio
+from collections.abc import AsyncIterable
+from typing import Protocol
+
+from liveman.errors import LivemanError, NodeError, NodeTimeout
+from liveman.proxy.headers import Fields
+from liveman.proxy.http1 import LAST_CHUNK, AnswerReader, build_chunk
+
+__all__ = ["Connection", "Exchange"]
+
+#: The most that is held of a body in each direction before the faster side must wait.
+BUFFERED = 256 * 1024
+
+
+class Pool(Protocol):
+    """Who keeps the connections."""
+
+    def release(self, connection: "Connection") -> None:
+        """The connection's exchange has ended well; it may carry another."""
+
+    def forget(self, connection: "Connection") -> None:
+        """The connection is closed."""
+
+
+class Exchange:
+    """One request under way, and its answer. `close` it in the end; an answer read whole closes itself."""
+
+    def __init__(self, pool: Pool, connection: "Connection", method: str, reused: bool) -> None:
+        self.reused = reused
+        """Whether the connection had carried a request before."""
+        self.sent = False
+        """Whether the request is written whole."""
+        self.pump: asyncio.Task[None] | None = None
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._reader = AnswerReader(method)
+        self._error: LivemanError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._buffered = 0
+        self._head_given = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether any byte of an answer came."""
+        return self._reader.head_done or self._reader._head_size > 0
+
+    @property
+    def status(self) -> int:
+        return self._reader.status
+
+    @property
+    def reason(self) -> str | None:
+        reason = self._reader.reason.decode("latin-1")
+        return reason if reason.isascii() and reason.isprintable() and reason else None
+
+    @property
+    def fields(self) -> Fields:
+        return self._reader.fields
+
+    @property
+    def length(self) -> int | None:
+        """Of the body, as declared."""
+        return self._reader.length
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer is there to its last byte, so that `take` gives all of the body that is left."""
+        return self._reader.done
+
+    async def head(self, seconds: float) -> None:
+        """Wait for the answer's head.
+
+        Raises NodeError, NodeTimeout (then it may be called again), and what the request's body raised.
+        """
+        while not self._reader.head_done:
+            await self._wait(seconds, "The node did not answer in time.")
+        self._head_given = True
+        if self._error is not None and not self._reader.done:
+            raise self._error
+
+    def take(self) -> bytes:
+        """What has come of the body and was not taken yet."""
+        data = self._reader.take_body()
+        self._buffered = 0
+        if self._connection is not None:
+            self._connection.resume()
+        return data
+
+    async def more(self, seconds: float) -> bytes:
+        """The next piece of the body, b"" after the last.
+
+        Raises NodeError, and NodeTimeout when none came in time; then it may be called again.
+        """
+        while not (data := self.take()) and not self._reader.done:
+            await self._wait(seconds, "The node fell silent in the middle of its answer.")
+        return data
+
+    def close(self) -> None:
+        """Give up; a connection in the middle of an answer cannot be used again."""
+        self._fail(NodeError("The exchange was given up."))
+
+    async def send_body(self, body: AsyncIterable[bytes], *, chunked: bool) -> None:
+        """Write a body that comes in pieces, at the pace at which the node takes it."""
+        try:
+            async for piece in body:
+                connection = self._connection
+                if connection is None:
+                    return
+                connection.write(build_chunk(piece) if chunked else piece)
+                await connection.drained()
+            if self._connection is not None:
+                if chunked:
+                    self._connection.write(LAST_CHUNK)
+                self.sent = True
+        except (LivemanError, ConnectionError) as error:
+            # The client broke off: the node must not take what came for the whole.
+            broken = error if isinstance(error, LivemanError) else NodeError("The request's body broke off.")
+            self._fail(broken)
+
+    # What the connection says.
+
+    def feed(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+        except NodeError as error:
+            self._fail(error)
+            return
+        if self._reader.done:
+            self._finish()
+        else:
+            self._buffered += len(data)
+            if self._head_given and self._buffered > BUFFERED and self._connection is not None:
+                self._connection.pause()
+        self._wake()
+
+    def lost(self, reset: Exception | None) -> None:
+        try:
+            if reset is not None:
+                raise NodeError("The node reset the connection in the middle of an exchange.")
+            self._reader.eof()
+        except NodeError as error:
+            self._fail(error)
+        else:
+            self._connection = None
+            self._wake()
+
+    def _finish(self) -> None:
+        """The answer is whole: the connection is free, unless the request was not read to its end."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        connection.exchange = None
+        if self._reader.reusable and self.sent and not connection.closing:
+            connection.resume()
+            self._pool.release(connection)
+        else:
+            connection.abort()
+            if self.pump is not None:
+                self.pump.cancel()
+
+    def _fail(self, error: LivemanError) -> None:
+        if not self._reader.done and self._error is None:
+            self._error = error
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.exchange = None
+            connection.abort()
+        if self.pump is not None and self.pump is not asyncio.current_task():
+            self.pump.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, seconds: float, slow: str) -> None:
+        """Until something new was fed. Raises what went wrong."""
+        if self._error is not None:
+            raise self._error
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            timer.cancel()
+        if self._error is not None:
+            raise self._error
+        if loop.time() >= timer.when():
+            raise NodeTimeout(slow)
+
+
+class Connection(asyncio.Protocol):
+    """One transport, which carries one exchange after another."""
+
+    def __init__(self, pool: Pool, url: str) -> None:
+        self.url = url
+        self.exchange: Exchange | None = None
+        self.idle_since = 0.0
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._reading = True
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    @property
+    def closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def drained(self) -> None:
+        await self._writable.wait()
+
+    def pause(self) -> None:
+        if self._reading and not self.closing and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._reading and not self.closing and self._transport is not None:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=BUFFERED)
+
+    def data_received(self, data: bytes) -> None:
+        if self.exchange is not None:
+            self.exchange.feed(data)
+        else:
+            self.abort()  # Bytes that nobody asked for.
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._writable.set()
+        self._pool.forget(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.lost(error)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()

@@ -1,0 +1,111 @@
+"""The process of `liveman`: it listens, closes connections that never ask anything, and ends on signals."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from liveman.errors import ConfigError, Fault
+from liveman.logs import get_logger
+from liveman.tasks import TaskOwner
+
+__all__ = ["serving", "until_signal"]
+
+log = get_logger("liveman")
+
+HEAD_SECONDS = 30.0
+KEEPALIVE_SECONDS = 75.0
+#: How long the rest of a refused body is read, so that the client finds the answer before the reset.
+LINGERING_SECONDS = 2.0
+SHUTDOWN_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def serving(app: web.Application, listen: str, *, else_any_port: bool = False) -> AsyncIterator[str]:
+    """Serve the application on ``host:port`` and give its URL.
+
+    Raises ConfigError when it cannot listen there; ``else_any_port``: takes a free port instead.
+    """
+    try:
+        listener = _listener(listen)
+    except ConfigError:
+        if not else_any_port:
+            raise
+        listener = _listener(listen.rpartition(":")[0] + ":0")
+    with listener as sock:
+        runner = web.AppRunner(
+            app,
+            access_log=None,  # Liveman writes its own, without query strings.
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGERING_SECONDS,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, sock, backlog=4096).start()
+            async with TaskOwner() as tasks:
+                tasks.start("slow heads", _close_slow_heads(runner))
+                yield _url(sock)
+        finally:
+            await runner.cleanup()
+
+
+async def until_signal() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _listener(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # [::] takes IPv4 too.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise ConfigError(Fault("http.listen", f"cannot listen on {listen}: {error.strerror}")) from error
+    return sock
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _close_slow_heads(runner: web.AppRunner) -> None:
+    """aiohttp sets no limit on the time in which a connection's first request must come."""
+    loop = asyncio.get_running_loop()
+    waiting: dict[RequestHandler, float] = {}
+    while True:
+        await asyncio.sleep(HEAD_SECONDS / 6)
+        now = loop.time()
+        connections = runner.server.connections if runner.server is not None else []
+        waiting = {each: waiting.get(each, now) for each in connections if not each._request_count}
+        for connection, since in waiting.items():
+            if now - since >= HEAD_SECONDS:
+                connection.force_close()

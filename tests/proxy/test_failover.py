@@ -1,0 +1,171 @@
+"""Which node is tried after which failure, and that no session is left behind."""
+
+import asyncio
+import socket
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+
+from liveman import create_app
+from support.liveman import OFFER, config_for, exchange, liveman, request_bytes
+from support.raw_node import SDP, Received, answer, raw_node
+
+CLOSE = "Connection: close"
+POST = request_bytes("POST", "/whip/cam", "Content-Type: application/sdp", CLOSE, body=OFFER)
+BUSY = answer("503 Service Unavailable", "Retry-After: 7", "Content-Type: text/plain", body=b"busy")
+
+
+def status(data: bytes) -> int:
+    return int(data.split(b" ", 2)[1])
+
+
+def closed_port() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+async def node_is(health: str, url: str) -> None:
+    async with asyncio.timeout(10), ClientSession(url) as client:
+        while True:
+            async with client.get("/api/nodes/") as response:
+                if {row["health"] for row in await response.json()} == {health}:
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def reset(_: Received, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def test_a_node_that_answers_503_passes_its_offers_to_the_next() -> None:
+    async with raw_node(BUSY) as busy, raw_node() as free, liveman(busy, free) as url:
+        for i in range(4):
+            assert status(await exchange(url, POST.replace(b"/cam", b"/cam%d" % i))) == 201
+        assert len(free.targets("POST")) == 4
+
+
+async def test_when_every_node_is_busy_the_node_s_own_503_is_the_answer() -> None:
+    async with raw_node(BUSY) as one, raw_node(BUSY) as two, liveman(one, two) as url:
+        raw = await exchange(url, POST)
+        assert raw.startswith(b"HTTP/1.1 503 ")
+        assert raw.endswith(b"busy")
+        assert b"Retry-After: 7" in raw
+        assert (len(one.received), len(two.received)) == (1, 1)
+
+
+async def test_an_offer_is_not_sent_twice_once_a_byte_of_it_left() -> None:
+    """The node may have made a session of what it got."""
+    async with raw_node(reset) as bad, raw_node() as good, liveman(bad, good) as url:
+        assert status(await exchange(url, POST.replace(b"cam", b"cam?nodes=n0&nodes=n1"))) == 502
+        assert len(bad.received) == 1
+        assert good.received == []
+
+
+async def test_half_a_503_is_no_proof_that_nothing_was_made() -> None:
+    async def half(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("503 Service Unavailable", "Content-Length: 100", body=b"bu", length=False))
+        writer.close()
+
+    async with raw_node(half) as bad, raw_node() as good, liveman(bad, good) as url:
+        assert status(await exchange(url, POST)) == 502
+        assert good.received == []
+
+
+async def test_a_node_that_refuses_connections_costs_no_offer() -> None:
+    async with raw_node() as good, liveman(closed_port(), good) as url:
+        for i in range(3):
+            assert status(await exchange(url, POST.replace(b"/cam", b"/cam%d" % i))) == 201
+
+
+async def test_with_no_node_left_it_is_503_with_retry_after() -> None:
+    async with liveman(closed_port()) as url:
+        await node_is("down", url)
+        raw = await exchange(url, POST)
+        assert status(raw) == 503
+        assert b"Retry-After: " in raw
+        assert b"application/problem+json" in raw
+
+
+async def test_a_viewer_of_an_unknown_stream_gets_404() -> None:
+    async with raw_node() as node, liveman(node) as url:
+        assert status(await exchange(url, POST.replace(b"/whip/", b"/whep/"))) == 404
+        assert node.received == []
+
+
+async def test_a_kept_connection_that_died_is_noticed_by_requests_that_are_safe_to_repeat() -> None:
+    """The node closes after each answer without saying so; DELETEs still succeed, and nothing is doubled."""
+
+    async def once(received: Received, writer: asyncio.StreamWriter) -> None:
+        location = f"Location: /session/x/{len(node.received)}"
+        writer.write(
+            answer("201 Created", location, body=SDP) if received.method == "POST" else answer("204 No")
+        )
+        await writer.drain()
+        writer.close()
+
+    async with raw_node(once) as node, liveman(node) as url:
+        for i in range(20):
+            raw = await exchange(url, POST.replace(b"/cam", b"/cam%d" % i))
+            assert status(raw) == 201
+            path = raw.partition(b"Location: ")[2].partition(b"\r\n")[0].decode()
+            assert status(await exchange(url, request_bytes("DELETE", path, CLOSE))) == 204
+        assert len(node.targets("POST")) == 20
+
+
+@pytest.mark.parametrize("how", ["cancelled", "not cancelled"])
+async def test_a_client_that_hangs_up_leaves_no_session(how: str) -> None:
+    """The node finishes the offer, then its session is deleted; whether or not the server cancels handlers."""
+    answer_now = asyncio.Event()
+
+    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
+        if received.method == "POST":
+            await answer_now.wait()
+            writer.write(answer("201 Created", "Location: /session/cam/d6b4", body=SDP))
+        else:
+            writer.write(answer("204 No Content"))
+
+    async with raw_node(slow) as node:
+        # TestServer cancels the handler of a client who leaves, the server of `liveman` does not.
+        server = TestServer(create_app(config_for(node)), handler_cancellation=True)
+        if how == "cancelled":
+            await server.start_server()
+            await hang_up(str(server.make_url("")).rstrip("/"), node, answer_now)
+            await server.close()
+        else:
+            async with liveman(node) as url:
+                await hang_up(url, node, answer_now)
+
+
+async def hang_up(url: str, node, answer_now: asyncio.Event) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(POST)
+    await node.wait_for(lambda n: n.targets("POST") == ["/whip/cam"])
+    writer.transport.abort()
+    answer_now.set()
+    await node.wait_for(lambda n: n.targets("DELETE") == ["/session/cam/d6b4"])
+    async with ClientSession() as client, client.get(f"{url}/api/streams/") as response:
+        assert await response.json() == []
+
+
+async def test_what_a_client_left_behind_is_deleted_even_when_liveman_ends() -> None:
+    answer_now = asyncio.Event()
+
+    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
+        if received.method == "POST":
+            await answer_now.wait()
+            writer.write(answer("201 Created", "Location: /session/cam/d6b4", body=SDP))
+        else:
+            writer.write(answer("204 No Content"))
+
+    async with raw_node(slow) as node:
+        async with liveman(node) as url:
+            host, port = url.removeprefix("http://").split(":")
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(POST)
+            await node.wait_for(lambda n: n.targets("POST") == ["/whip/cam"])
+            writer.transport.abort()
+            asyncio.get_running_loop().call_later(0.3, answer_now.set)
+        assert node.targets("DELETE") == ["/session/cam/d6b4"]

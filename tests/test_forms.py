@@ -1,0 +1,163 @@
+"""Tables of the forms that a value of the configuration may have."""
+
+from collections.abc import Callable
+
+import pytest
+
+from liveman import forms
+from liveman.forms import Between, Postgresql, Sqlite, parse_address, parse_database_url
+
+GOOD = [
+    (forms.address, "0.0.0.0:8888", "0.0.0.0:8888"),
+    (forms.address, "[::]:8888", "[::]:8888"),
+    (forms.address, "localhost:0", "localhost:0"),
+    (forms.public_url, "http://live.example.org/", "http://live.example.org"),
+    (forms.public_url, "HTTPS://live.example.org/prefix/", "https://live.example.org/prefix"),
+    (forms.node_url, "http://node", "http://node"),
+    (forms.node_url, "http://10.0.0.1:7777", "http://10.0.0.1:7777"),
+    (forms.node_url, "http://[::1]:7777/", "http://[::1]:7777"),
+    (forms.node_url, "http://node_1.internal:80", "http://node_1.internal:80"),
+    (forms.origin, "https://example.org", "https://example.org"),
+    (forms.origin, "https://Example.org:443", "https://example.org"),
+    (forms.origin, "http://[::1]:3000", "http://[::1]:3000"),
+    (forms.origin, "capacitor://localhost", "capacitor://localhost"),
+    (forms.network, "10.0.0.0/8", "10.0.0.0/8"),
+    (forms.network, "127.0.0.1", "127.0.0.1/32"),
+    (forms.network, "fd00::/8", "fd00::/8"),
+    (forms.alias, "buildin-0", "buildin-0"),
+    (forms.alias, "Nœud 1", "Nœud 1"),
+    (forms.alias, "a" * 255, "a" * 255),
+    (forms.token, "abc.def-_~+/=", "abc.def-_~+/="),
+    (forms.topic_level, "", ""),
+    (forms.topic_level, "liveman-0", "liveman-0"),
+    (forms.domain, "Net4mqtt.local", "net4mqtt.local"),
+    (forms.mqtt_url, "mqtt://u:p@host:1883/p?client_id={alias}", "mqtt://u:p@host:1883/p?client_id={alias}"),
+    (forms.mqtt_url, "wss://host/net4mqtt", "wss://host/net4mqtt"),
+    (forms.optional(forms.token), "", ""),
+    (forms.filled, " ", " "),
+]
+
+BAD = [
+    (forms.address, ["", "8888", ":8888", "host", "host:", "host:http", "host:65536", "host:-1", "::1:80"]),
+    (
+        forms.address,
+        ["::8888", "[::1:80", "[::1]", "[zz]:80", "a b:80", "1.2.3:80", "1.2.3.999:80", "host:8 8"],
+    ),
+    (forms.address, ["http://host:80", "host:٣", "user@host:80"]),
+    (forms.node_url, ["", "node", "node:7777", "//node", "ftp://node", "http://", "http:///x", "http:node"]),
+    (forms.node_url, ["http://u:p@node", "http://node?x=1", "http://node?", "http://node#f", "http://no de"]),
+    (forms.node_url, ["http://node:0", "http://node:99999", "http://node:x", "http://node:", "http://[::1"]),
+    (forms.node_url, ["http://[::1]x:80", "http://a\nb", "http://:80", "http://1.2.3", "http://a%b"]),
+    (
+        forms.origin,
+        ["*", "null", "example.org", "https://example.org/", "https://example.org/a", "https://u@e.org"],
+    ),
+    (forms.origin, ["https://", "https://a b", "https://e.org?x", "https://e.org:99999"]),
+    (forms.network, ["", "10.0.0.1/8", "10.0.0.0/33", "fd00::1/8", "all", "10.0.0.0-10.0.0.9"]),
+    (
+        forms.alias,
+        ["", ".", "..", "a/b", "a\\b", "a?b", "a#b", "a%b", "a\nb", " a", "a ", "a\u2028b", "é" * 128],
+    ),
+    (forms.alias, ["\ud800"]),
+    (forms.token, ["", "a b", "a\r\nX: y", "é", "\x7f"]),
+    (forms.topic_level, ["-", "a/b", "+", "#", "a\n"]),
+    (forms.domain, ["", ".", "a..b", ".localhost", "a b", "net4mqtt_local", "a/b"]),
+    (
+        forms.mqtt_url,
+        ["", "host:1883", "http://host", "mqtt://", "mqtt://:1883", "mqtt://host:99999", "mqtt://a b"],
+    ),
+    (forms.filled, [""]),
+    (forms.optional(forms.token), ["a b"]),
+]
+
+
+@pytest.mark.parametrize(("form", "text", "kept"), GOOD)
+def test_a_good_text_is_kept_in_its_normal_form(form: Callable[[str], str], text: str, kept: str) -> None:
+    """What Liveman uses is one way of writing, whatever way the file had it; twice changes nothing more."""
+    assert form(text) == kept
+    assert form(kept) == kept
+
+
+@pytest.mark.parametrize(("form", "text"), [(form, text) for form, texts in BAD for text in texts])
+def test_a_bad_text_is_refused_with_a_sentence_that_does_not_repeat_it(
+    form: Callable[[str], str], text: str
+) -> None:
+    """A faulty value may hold a password, so no message shows it."""
+    with pytest.raises(ValueError, match=r"^(must|has|holds|stands)") as caught:
+        form(text)
+    assert "\n" not in str(caught.value)
+    assert len(text) < 6 or text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [("0.0.0.0:8888", ("0.0.0.0", 8888)), ("[::]:0", ("::", 0)), ("localhost:65535", ("localhost", 65535))],
+)
+def test_an_address_parts_into_host_and_port(text: str, parsed: tuple[str, int]) -> None:
+    assert parse_address(text) == parsed
+
+
+def test_a_network_with_bits_beyond_its_length_is_told_the_right_one() -> None:
+    with pytest.raises(ValueError, match=r'write "10\.0\.0\.0/8"'):
+        forms.network("10.0.0.1/8")
+
+
+@pytest.mark.parametrize("value", [1, 5, 9])
+def test_a_number_within_the_bounds_passes(value: int) -> None:
+    assert Between(1, 9)(value) == value
+
+
+@pytest.mark.parametrize("value", [0, 10, -1, 10**30])
+def test_a_number_out_of_bounds_is_told_the_bounds(value: int) -> None:
+    with pytest.raises(ValueError, match="from 1 to 9"):
+        Between(1, 9)(value)
+
+
+DATABASES = [
+    ("sqlite://./liveman.db?mode=rwc", Sqlite("./liveman.db", "rwc")),
+    ("sqlite://./liveman.db", Sqlite("./liveman.db", "rwc")),
+    ("sqlite://liveman.db", Sqlite("liveman.db", "rwc")),
+    ("sqlite:liveman.db", Sqlite("liveman.db", "rwc")),
+    ("sqlite:///var/lib/liveman.db", Sqlite("/var/lib/liveman.db", "rwc")),
+    ("sqlite://./liveman.db?mode=ro", Sqlite("./liveman.db", "ro")),
+    ("sqlite://./liveman.db?mode=rw", Sqlite("./liveman.db", "rw")),
+    ("sqlite://./with%20blank%3F.db", Sqlite("./with blank?.db", "rwc")),
+    ("sqlite://./a@b#c.db", Sqlite("./a@b#c.db", "rwc")),
+    ("sqlite://./a.db?", Sqlite("./a.db", "rwc")),
+    ("sqlite::memory:", Sqlite(None)),
+    ("sqlite://:memory:", Sqlite(None)),
+    ("sqlite://x?mode=memory", Sqlite(None)),
+    ("postgresql://u:p@localhost:5432/live777", Postgresql("postgresql://u:p@localhost:5432/live777")),
+    ("postgres://localhost/live777", Postgresql("postgres://localhost/live777")),
+]
+
+BAD_DATABASES = [
+    ("", 'must begin with "sqlite:" or "postgresql://"'),
+    ("liveman.db", 'must begin with "sqlite:" or "postgresql://"'),
+    ("mysql://u:topsecret@h/d", 'must begin with "sqlite:" or "postgresql://"'),
+    ("SQLITE://x", 'must begin with "sqlite:" or "postgresql://"'),
+    ("postgresql:/x", 'must begin with "sqlite:" or "postgresql://"'),
+    ("sqlite:", "names no file"),
+    ("sqlite://", "names no file"),
+    ("sqlite://?mode=rwc", "names no file"),
+    ("sqlite:///var/lib/", "names no file"),
+    ("sqlite://x.db?mode=", "unknown mode"),
+    ("sqlite://x.db?mode=wr", "unknown mode"),
+    ("sqlite://x.db?cache=shared", "parameter that is not known"),
+    ("sqlite://x.db?mode=rwc&password=topsecret", "parameter that is not known"),
+    ("sqlite://%ff.db", "not UTF-8"),
+    ("sqlite://a%00b.db", "control character"),
+    ("sqlite://a\nb.db", "control character"),
+]
+
+
+@pytest.mark.parametrize(("url", "parsed"), DATABASES)
+def test_every_form_of_a_database_url_is_understood(url: str, parsed: Sqlite | Postgresql) -> None:
+    assert parse_database_url(url) == parsed
+
+
+@pytest.mark.parametrize(("url", "problem"), BAD_DATABASES)
+def test_a_bad_database_url_is_refused_by_what_is_wrong(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem) as caught:
+        parse_database_url(url)
+    assert "topsecret" not in str(caught.value)
