@@ -47,9 +47,13 @@ def strict_converter() -> Converter:
     converter.register_structure_hook_factory(attrs.has, lambda cls: _table(cls, converter))
 
     def formed(value: Any, kind: Any) -> Any:
-        inner, form = get_args(kind)
+        inner, *notes = get_args(kind)
         value = converter.structure(value, inner)
-        return Secret(form(value.reveal())) if isinstance(value, Secret) else form(value)
+        # Other notes are meant for other tools.
+        forms: list[Callable[[Any], Any]] = [note for note in notes if callable(note)]
+        for form in forms:
+            value = Secret(form(value.reveal())) if isinstance(value, Secret) else form(value)
+        return value
 
     def choice(value: Any, kind: Any) -> Any:
         if not isinstance(value, str) or value not in get_args(kind):

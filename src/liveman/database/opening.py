@@ -1,0 +1,38 @@
+"""From `database.url` to an open database whose tables are up to date."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from liveman.config import Secret
+from liveman.database.migrate import apply, pending
+from liveman.database.port import Database
+from liveman.database.sqlite import SqliteDatabase
+from liveman.errors import ConfigError, Fault
+from liveman.forms import Postgresql, parse_database_url
+
+__all__ = ["open_database"]
+
+
+@asynccontextmanager
+async def open_database(
+    url: Secret | str, *, max_connections: int = 10, connect_timeout: float = 30
+) -> AsyncIterator[Database]:
+    """The database of this URL, migrated, until the context is left.
+
+    ``connect_timeout`` is how long a statement waits for its turn, seconds. Raises ConfigError for a URL that
+    cannot be used, ForeignDatabaseError for another program's database (which is left as it is) and
+    DatabaseError for one that cannot be opened or that a newer Liveman made.
+    """
+    try:
+        parsed = parse_database_url(url.reveal() if isinstance(url, Secret) else url)
+    except ValueError as error:
+        raise ConfigError(Fault("database.url", str(error))) from None
+    if isinstance(parsed, Postgresql):
+        problem = "PostgreSQL is not supported yet; use SQLite, such as sqlite://./liveman.db"
+        raise ConfigError(Fault("database.url", problem))
+    async with SqliteDatabase(parsed, max_connections=max_connections, patience=connect_timeout) as database:
+        # A foreign database must not even get a write-ahead log, so looking comes first.
+        migrations = await pending(database)
+        await database.set_up()
+        await apply(database, migrations)
+        yield database

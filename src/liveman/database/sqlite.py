@@ -1,0 +1,259 @@
+"""SQLite behind the port, by aiosqlite: a small pool of connections, each with a thread of its own."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiosqlite
+
+from liveman.database.port import Queries, Row
+from liveman.errors import DatabaseError
+from liveman.forms import Sqlite
+
+__all__ = ["SqliteDatabase"]
+
+T = TypeVar("T")
+
+#: How long SQLite itself waits for another process's lock, seconds; a waiting thread cannot be cancelled.
+_LOCK_SECONDS = 5.0
+
+
+class SqliteDatabase:
+    """A SQLite file, or a database in memory, as an async context.
+
+    Reads run side by side; writers take turns in the order in which they came: SQLite lets one write.
+    ``patience`` is how long a statement waits for its turn, seconds. Memory is one connection alone.
+    """
+
+    def __init__(self, source: Sqlite, *, max_connections: int, patience: float) -> None:
+        self._source = source
+        # Connections are opened on demand, perhaps after the working folder has changed.
+        self._uri = _uri(source)
+        self._patience = patience
+        self._places = asyncio.Semaphore(max_connections if source.path else 1)
+        self._writing = asyncio.Lock()
+        self._idle: list[_Session] = []
+        self._open: set[_Session] = set()
+        self._closed = False
+
+    @property
+    def where(self) -> str:
+        return self._source.path or "in memory"
+
+    async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
+        async with self._writer() as session:
+            return await session.execute(sql, params)
+
+    async def fetch_all(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        async with self._session() as session:
+            return await session.fetch_all(sql, params)
+
+    async def fetch_one(self, sql: str, params: Sequence[object] = ()) -> Row | None:
+        async with self._session() as session:
+            return await session.fetch_one(sql, params)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Queries]:
+        async with self._writer() as session:
+            try:
+                # IMMEDIATE: one that reads first and writes later could not wait for the lock in between.
+                await session.execute("BEGIN" if self._source.mode == "ro" else "BEGIN IMMEDIATE")
+                yield session
+                await session.commit()
+            except BaseException:
+                await self._roll_back(session)
+                raise
+
+    async def tables(self) -> frozenset[str]:
+        rows = await self.fetch_all("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        return frozenset(row["name"].lower() for row in rows)
+
+    async def set_up(self) -> None:
+        if self._source.mode == "ro":
+            return
+        async with self._writer() as session:
+            await session.use_write_ahead_log()
+        # SQLite opens a file read-only when it has to, and says so at the first write alone: so write.
+        async with self.transaction() as transaction:
+            row = await transaction.fetch_one("PRAGMA user_version")
+            await transaction.execute(f"PRAGMA user_version = {row['user_version'] if row else 0}")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        # All are told to stop before any is waited for: a thread left over hangs the interpreter's exit.
+        await asyncio.gather(*[stopped for session in self._open if (stopped := session.stop())])
+
+    @asynccontextmanager
+    async def _writer(self) -> AsyncIterator["_Session"]:
+        await self._turn(self._writing.acquire())
+        try:
+            async with self._session() as session:
+                yield session
+        finally:
+            self._writing.release()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator["_Session"]:
+        await self._turn(self._places.acquire())
+        try:
+            if self._closed:
+                raise DatabaseError(f"The database {self.where} is closed.")
+            session = self._idle.pop() if self._idle else await self._connect()
+            try:
+                yield session
+            finally:
+                if session in self._open:
+                    self._idle.append(session)
+        finally:
+            self._places.release()
+
+    async def _turn(self, waiting: Awaitable[object]) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await waiting
+        except TimeoutError:
+            raise DatabaseError(f"The database {self.where} was busy for {self._patience:g} s.") from None
+
+    async def _connect(self) -> "_Session":
+        connection = aiosqlite.connect(self._uri, uri=True, isolation_level=None, timeout=_LOCK_SECONDS)
+        session = _Session(connection, self._explain)
+        await session.start()
+        self._open.add(session)
+        try:
+            for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
+                await session.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            self._discard(session)
+            raise
+        return session
+
+    async def _roll_back(self, session: "_Session") -> None:
+        """A cancel while this waits harms nothing: the rollback is queued before all that comes later."""
+        try:
+            await session.roll_back()
+        except DatabaseError:
+            self._discard(session)
+
+    def _discard(self, session: "_Session") -> None:
+        self._open.discard(session)
+        session.stop()
+
+    def _explain(self, error: Exception) -> DatabaseError:
+        return DatabaseError(f"The database {self.where} {_problem(error, self._source)}.")
+
+
+class _Session:
+    """One connection. Statements run in the order in which they were asked; errors are DatabaseErrors."""
+
+    def __init__(
+        self, connection: aiosqlite.Connection, explain: Callable[[Exception], DatabaseError]
+    ) -> None:
+        self._connection = connection
+        self._explain = explain
+
+    async def start(self) -> None:
+        await self._run(self._connection)
+        self._connection.row_factory = _row  # type: ignore[assignment]  # any callable will do
+
+    def stop(self) -> "asyncio.Future[Any] | None":
+        """Close it after what is queued; the future is done when its thread is about to end."""
+        return self._connection.stop()
+
+    async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
+        cursor = await self._run(self._connection.execute(sql, _Params(params)))
+        await self._run(cursor.close())
+        return max(cursor.rowcount, 0)
+
+    async def fetch_all(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        rows: Any = await self._run(self._connection.execute_fetchall(sql, _Params(params)))
+        return list(rows)
+
+    async def fetch_one(self, sql: str, params: Sequence[object] = ()) -> Row | None:
+        return next(iter(await self.fetch_all(sql, params)), None)
+
+    async def commit(self) -> None:
+        await self._run(self._connection.commit())
+
+    async def roll_back(self) -> None:
+        """Undo what is open; nothing, when nothing is."""
+        await self._run(self._connection.rollback())
+
+    async def use_write_ahead_log(self) -> None:
+        """Switch to it, for good. SQLite does not wait for locks here, so other starts are outwaited."""
+        deadline = asyncio.get_running_loop().time() + _LOCK_SECONDS
+        while True:
+            try:
+                await self._connection.execute_fetchall("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.Error as error:
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or asyncio.get_running_loop().time() > deadline:
+                    raise self._explain(error) from error
+            await asyncio.sleep(0.02)
+
+    async def _run(self, work: Awaitable[T]) -> T:
+        """The one place where the driver's errors become ours; its ValueErrors and OverflowErrors are values
+        that it cannot keep, and connections that were stopped."""
+        try:
+            return await work
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            raise self._explain(error) from error
+
+
+class _Params(dict[str, object]):
+    """Parameters by number, as SQLite knows ``$1``; with no repr, since aiosqlite logs its calls."""
+
+    def __init__(self, params: Sequence[object]) -> None:
+        super().__init__((str(number), value) for number, value in enumerate(params, 1))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} parameters>"
+
+
+def _row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Mapping[str, Any]:
+    return {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
+
+
+def _uri(source: Sqlite) -> str:
+    return f"file://{quote(os.path.abspath(source.path))}?mode={source.mode}" if source.path else ":memory:"
+
+
+_PROBLEMS = {
+    sqlite3.SQLITE_BUSY: "is locked by another program; stop that one",
+    sqlite3.SQLITE_LOCKED: "is locked by another connection",
+    sqlite3.SQLITE_READONLY: "cannot be written; Liveman's user must own the file and its folder",
+    sqlite3.SQLITE_PERM: "cannot be opened; Liveman's user may not",
+    sqlite3.SQLITE_FULL: "has no room left; the disk is full",
+    sqlite3.SQLITE_IOERR: "cannot be read or written; the disk fails",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore a copy, or name another file",
+    sqlite3.SQLITE_NOTADB: "is no SQLite database, or damaged; restore a copy, or name another file",
+}
+
+
+def _problem(error: Exception, source: Sqlite) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_READONLY and source.mode == "ro":
+        return "cannot be written, since its URL says mode=ro"
+    if code == sqlite3.SQLITE_CANTOPEN and source.path:
+        return _why_not_open(source.path, source.mode)
+    return _PROBLEMS.get(code) or f"refused a statement: {error}"
+
+
+def _why_not_open(path: str, mode: str) -> str:
+    if os.path.isdir(path):
+        return "is a folder; name a file in it"
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        return "has no folder to lie in; make it first"
+    if mode != "rwc" and not os.path.exists(path):
+        return f"does not exist, and mode={mode} does not make it"
+    return "cannot be opened; Liveman's user must be able to read and write the file and its folder"
