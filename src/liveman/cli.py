@@ -1,6 +1,5 @@
 """The `liveman` command. Without a subcommand it serves."""
 
-import asyncio
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -9,8 +8,10 @@ from tempfile import TemporaryDirectory
 import click
 
 from liveman import logs, settings
-from liveman.config import Config, Database, Liveion, Secret
+from liveman.app import create_app, inspect, load_config
+from liveman.config import Config, Database, ExtraIce, Liveion, Secret
 from liveman.errors import ConfigError, LivemanError
+from liveman.server import forever, run, serving
 
 __all__ = ["main"]
 
@@ -33,7 +34,7 @@ def _liveman(context: click.Context, path: str | None, verbose: int) -> None:
     if context.invoked_subcommand is not None:
         context.obj = path
         return
-    asyncio.run(_serve(path, verbose))
+    sys.exit(run(_serve(path, verbose)))
 
 
 @_liveman.command()
@@ -41,8 +42,6 @@ def _liveman(context: click.Context, path: str | None, verbose: int) -> None:
 @click.pass_obj
 def check(outer: str | None, path: str | None) -> None:
     """Print the configuration's faults, or what it amounts to (secrets masked)."""
-    from liveman.app import inspect
-
     report = inspect(path or outer)
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -57,7 +56,7 @@ def demo(once: bool) -> None:
     """A cluster on this machine: three built-in nodes, a test picture, and a viewer."""
     logs.configure("warn")
     with TemporaryDirectory(prefix="liveman-demo-") as folder:
-        sys.exit(asyncio.run(_demo(Path(folder), once)))
+        sys.exit(run(_demo(Path(folder), once)))
 
 
 def main() -> None:
@@ -73,10 +72,7 @@ def main() -> None:
         sys.exit(1)
 
 
-async def _serve(path: str | None, verbose: int) -> None:
-    from liveman.app import create_app, load_config
-    from liveman.server import serving, until_signal
-
+async def _serve(path: str | None, verbose: int) -> int:
     logs.configure("info")
     config = load_config(path)
     logs.configure({0: config.log.level, 1: "debug"}.get(verbose, "trace"))
@@ -85,19 +81,18 @@ async def _serve(path: str | None, verbose: int) -> None:
         log.warning("no authentication: everyone who reaches this address may do everything")
     async with serving(create_app(config), config.http.listen) as url:
         log.info("liveman serves", url=url, nodes=len(config.nodes) + config.liveion.count)
-        await until_signal()
-        log.info("liveman ends")
+        await forever()
+    return 0
 
 
 async def _demo(folder: Path, once: bool) -> int:
     """Serve a cluster of built-in nodes, and walk a publisher and a viewer through it."""
-    from liveman.app import create_app
     from liveman.demo.tour import tour
-    from liveman.server import serving, until_signal
 
     config = Config(
         database=Database(url=Secret(f"sqlite://{folder}/liveman.db?mode=rwc")),
+        extra_ice=ExtraIce(ice_servers=({"urls": ["stun:stun.l.google.com:19302"]},)),
         liveion=Liveion(count=3, sub_max=1),
     )
     async with serving(create_app(config), "127.0.0.1:8888", else_any_port=True) as url:
-        return await tour(url, say=click.echo, stay=None if once else until_signal)
+        return await tour(url, say=click.echo, stay=None if once else forever)

@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -13,10 +14,11 @@ from liveman.errors import ConfigError, Fault
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
-__all__ = ["serving", "until_signal"]
+__all__ = ["forever", "run", "serving"]
 
 log = get_logger("liveman")
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HEAD_SECONDS = 30.0
 KEEPALIVE_SECONDS = 75.0
 #: How long the rest of a refused body is read, so that the client finds the answer before the reset.
@@ -55,17 +57,40 @@ async def serving(app: web.Application, listen: str, *, else_any_port: bool = Fa
             await runner.cleanup()
 
 
-async def until_signal() -> None:
-    """Wait for SIGINT or SIGTERM."""
-    stop = asyncio.Event()
+async def forever() -> None:
+    """Wait until the process is told to end."""
+    await asyncio.Event().wait()
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run to the end, or to the first SIGINT or SIGTERM, which cancels it and is no failure; the exit code.
+
+    A second signal ends the process at once.
+    """
+    return asyncio.run(_until_signal(main))
+
+
+async def _until_signal(main: Coroutine[Any, Any, int]) -> int:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await stop.wait()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+    task = asyncio.current_task()
+    assert task is not None
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        told = True
+        for number in _SIGNALS:
             loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, end)
+    try:
+        return await main
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        return 0
 
 
 def _listener(listen: str) -> socket.socket:

@@ -1,0 +1,7 @@
+"""The nodes: watching them, knowing their streams, choosing where a session goes."""
+
+from liveman.cluster.cluster import Cluster
+from liveman.cluster.decision import Candidate, Decision
+from liveman.cluster.state import Node
+
+__all__ = ["Candidate", "Cluster", "Decision", "Node"]

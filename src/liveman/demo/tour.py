@@ -40,7 +40,6 @@ async def tour(url: str, *, say: Say, stay: Callable[[], Awaitable[object]] | No
             if stay is not None:
                 _guide(url, say)
                 await stay()
-                say("Ending.")
     return 0
 
 

@@ -1,0 +1,204 @@
+"""All of Liveman's own requests to nodes. What goes wrong is a NodeError that names what was asked.
+
+aiohttp's defaults that do not fit are put right here: no cookies, no redirects, no decompression, no header
+of its own invention, longer header lines.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from liveman.cluster.state import Node
+from liveman.cluster.wire import MAX_BYTES
+from liveman.errors import NodeError, NodeTimeout, NodeUnreachable
+from liveman.logs import get_logger
+
+__all__ = ["Client", "Connector", "NoEvents"]
+
+log = get_logger("liveman.cluster")
+
+Connector = Callable[[Node], aiohttp.BaseConnector]
+
+#: Small documents: strategy, info, one stream.
+_SMALL = 1024 * 1024
+
+#: Status codes of a node that has no event stream.
+_LACKING = (404, 405, 501)
+
+#: What may stand in a path segment as it is (RFC 3986 section 3.3); "%" begins an escape.
+_SEGMENT = "%!$&'()*+,;=:@"
+
+
+class NoEvents(NodeError):
+    """The node has no event stream; poll it."""
+
+
+class Client:
+    """An async context that holds the connections. Without `connector` all nodes share one."""
+
+    def __init__(
+        self,
+        *,
+        connector: Connector | None = None,
+        connect: float,
+        total: float,
+        retries: tuple[float, ...],
+    ) -> None:
+        """`connect`, `total`: limits of a request, seconds; `retries`: the pauses before another DELETE."""
+        self._connector = connector
+        self._timeout = aiohttp.ClientTimeout(total=total, connect=connect)
+        self._endless = aiohttp.ClientTimeout(total=None, connect=connect)
+        self._retries = retries
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sessions.clear()
+        await self._stack.aclose()
+
+    async def streams(self, node: Node) -> bytes:
+        """The list of all its streams, at most 16 MiB."""
+        status, body = await self._get(node, "/api/streams/", MAX_BYTES)
+        if status != 200:
+            raise NodeError(f"GET /api/streams/ was answered with {status}")
+        return body
+
+    async def stream(self, node: Node, stream: str) -> bytes | None:
+        """One stream, by its decoded name; None: the node has none such."""
+        path = f"/api/streams/{quote(stream, safe='')}"
+        status, body = await self._get(node, path, MAX_BYTES)
+        if status == 404:
+            return None
+        if status != 200:
+            raise NodeError(f"GET {path} was answered with {status}")
+        return body
+
+    async def strategy(self, node: Node) -> bytes | None:
+        """None: the node does not tell."""
+        return await self._document(node, "/api/strategy/")
+
+    async def info(self, node: Node) -> bytes | None:
+        """None: the node does not tell."""
+        return await self._document(node, "/api/info")
+
+    @asynccontextmanager
+    async def events(self, node: Node) -> AsyncIterator[aiohttp.StreamReader]:
+        """Its event stream, open, without a limit of time. Raises NoEvents where there is none."""
+        path = "/api/sse/streams"
+        async with self._request(
+            "GET", node, path, accept="text/event-stream", timeout=self._endless
+        ) as answer:
+            if answer.status in _LACKING:
+                raise NoEvents(f"GET {path} was answered with {answer.status}")
+            if answer.status != 200:
+                raise NodeError(f"GET {path} was answered with {answer.status}")
+            if answer.content_type != "text/event-stream":
+                raise NoEvents(
+                    f"GET {path} was answered with {answer.content_type}, not with an event stream"
+                )
+            yield answer.content
+
+    async def delete_session(self, node: Node, stream: str, session: str) -> bool:
+        """End a session, whatever becomes of it; `stream` is the raw path segment. Whether it is gone."""
+        path = f"/session/{quote(stream, safe=_SEGMENT)}/{quote(session, safe=_SEGMENT)}"
+        for pause in (*self._retries, None):
+            try:
+                async with self._request("DELETE", node, path) as answer:
+                    status = answer.status
+                if status == 404 or 200 <= status < 300:
+                    return True
+                problem = f"it was answered with {status}"
+                again = status >= 500 or status == 429
+            except NodeError as error:
+                problem, again = error.detail, True
+            if pause is None or not again:
+                break
+            await asyncio.sleep(pause)
+        log.warning("a session could not be deleted", node=node.alias, stream=stream, problem=problem)
+        return False
+
+    async def _document(self, node: Node, path: str) -> bytes | None:
+        status, body = await self._get(node, path, _SMALL)
+        return body if status == 200 else None
+
+    async def _get(self, node: Node, path: str, limit: int) -> tuple[int, bytes]:
+        async with self._request("GET", node, path, accept="application/json") as answer:
+            if answer.status != 200:
+                return answer.status, b""
+            chunks, size = [], 0
+            async for chunk in answer.content.iter_any():
+                size += len(chunk)
+                if size > limit:
+                    raise NodeError(f"GET {path} was answered with more than {limit} bytes")
+                chunks.append(chunk)
+            return 200, b"".join(chunks)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        node: Node,
+        path: str,
+        *,
+        accept: str | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {hdrs.AUTHORIZATION: f"Bearer {node.token.reveal()}"} if node.token else {}
+        if accept:
+            headers[hdrs.ACCEPT] = accept
+        with _translated(f"{method} {path}"):
+            url = URL(node.url.rstrip("/") + path, encoded=True)
+            session = self._session(node)
+            async with session.request(
+                method, url, headers=headers, allow_redirects=False, timeout=timeout or self._timeout
+            ) as answer:
+                yield answer
+
+    def _session(self, node: Node) -> aiohttp.ClientSession:
+        key = node.alias if self._connector else ""
+        session = self._sessions.get(key)
+        if session is None:
+            connector = self._connector(node) if self._connector else aiohttp.TCPConnector(limit=0)
+            session = self._sessions[key] = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=(hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.USER_AGENT),
+                max_line_size=32_768,
+                max_field_size=32_768,
+                max_headers=256,
+            )
+            self._stack.push_async_callback(session.close)
+        return session
+
+
+@contextmanager
+def _translated(request: str) -> Iterator[None]:
+    """Whatever goes wrong on the way to a node, as NodeError."""
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError:
+        raise NodeUnreachable(f"{request}: no connection in time") from None
+    except TimeoutError:
+        raise NodeTimeout(f"{request}: no whole answer in time") from None
+    except aiohttp.ClientConnectorError as error:
+        raise NodeUnreachable(f"{request}: {_said(error)}") from None
+    # ValueError: a URL or token that cannot be sent.
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise NodeError(f"{request}: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__} {error}"[:200].strip()

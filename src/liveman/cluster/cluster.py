@@ -1,0 +1,190 @@
+"""The facade of the room: what is known of the nodes, where sessions go, and the watching behind it."""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from liveman import config
+from liveman.access import stream_name
+from liveman.cluster import placement, wire
+from liveman.cluster.client import Client, Connector
+from liveman.cluster.decision import Decision
+from liveman.cluster.state import Kind, Node, NodeState, State
+from liveman.cluster.watch import Timing, Watcher
+from liveman.errors import ConfigError, Fault, NodeError
+from liveman.logs import get_logger
+from liveman.secret import alias_tag
+from liveman.tasks import TaskOwner
+
+__all__ = ["Cluster"]
+
+log = get_logger("liveman.cluster")
+
+
+class Cluster:
+    """The nodes. An async context: inside it they are watched.
+
+    Entering waits a moment until every node was asked once, so that a restarted Liveman knows its streams
+    before it serves. Raises ConfigError for two nodes that session ids could not tell apart.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        *,
+        options: config.Cluster,
+        connector: Connector | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """`connector` gives the way to a node (without it: TCP); `timing` is for tests."""
+        self._timing = timing or Timing(poll=options.poll_interval_ms / 1000)
+        self._state = State()
+        self._client = Client(
+            connector=connector,
+            connect=self._timing.connect,
+            total=self._timing.total,
+            retries=self._timing.retries,
+        )
+        self._tasks = TaskOwner()
+        self._tags: dict[str, Node] = {}
+        self._watchers: dict[str, Watcher] = {}
+        self._stack = AsyncExitStack()
+        faults = [fault for node in nodes if (fault := self._add(node))]
+        if faults:
+            raise ConfigError(*faults)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._client)
+            await stack.enter_async_context(self._tasks)
+            for alias, watcher in self._watchers.items():
+                self._tasks.start(f"watch {alias}", watcher.run())
+            try:
+                async with asyncio.timeout(self._timing.first):
+                    for watcher in self._watchers.values():
+                        await watcher.asked.wait()
+            except TimeoutError:
+                log.warning("serving before these nodes have answered", nodes=", ".join(self.unasked()))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def state(self) -> State:
+        """All that is known, up to date; read it, and do not keep it over an await."""
+        self._state.expire(time.monotonic())
+        return self._state
+
+    def nodes(self) -> Sequence[NodeState]:
+        """All nodes, by alias."""
+        nodes = self.state.nodes
+        return [nodes[alias] for alias in sorted(nodes)]
+
+    def add_node(self, node: Node) -> None:
+        """Add a node before the watching starts. Raises ConfigError where two could not be told apart."""
+        if fault := self._add(node):
+            raise ConfigError(fault)
+
+    def unasked(self) -> list[str]:
+        """The nodes that were not asked yet since the start, by alias."""
+        return sorted(alias for alias, watcher in self._watchers.items() if not watcher.asked.is_set())
+
+    def node(self, alias: str) -> Node | None:
+        known = self._state.nodes.get(alias)
+        return known.node if known else None
+
+    def node_by_tag(self, tag: str) -> Node | None:
+        """The node that a session id's alias tag stands for."""
+        return self._tags.get(tag)
+
+    def is_down(self, alias: str) -> bool:
+        """Whether the node is down, or none of ours."""
+        known = self._state.nodes.get(alias)
+        return known is None or known.health.status == "down"
+
+    def place(
+        self, kind: Kind, stream: str, *, nodes: Sequence[str] = (), exclude: Collection[str] = ()
+    ) -> Decision:
+        """Decide where a new session goes; `exclude` names the nodes that this request has tried already."""
+        self._state.expire(time.monotonic())
+        return placement.place(self._state, kind, stream, nodes=nodes, exclude=exclude, at=time.time())
+
+    def session_created(self, alias: str, kind: Kind, stream: str, session: str) -> None:
+        """A node has made a session, by its own id; it counts from now on."""
+        self._state.session_created(alias, kind, stream, session, time.monotonic())
+
+    def session_deleted(self, alias: str, stream: str, session: str) -> None:
+        """A node has ended a session."""
+        self._state.session_deleted(alias, stream, session)
+
+    def node_failed(self, alias: str, reason: str) -> None:
+        """A request did not reach the node: it is suspect, and probed at once."""
+        if watcher := self._watchers.get(alias):
+            watcher.request_failed(reason)
+
+    def node_answered(self, alias: str) -> None:
+        """A request reached the node, whatever the answer was."""
+        known = self._state.nodes.get(alias)
+        if known is not None and known.health.status != "up":
+            self._watchers[alias].request_answered()
+
+    async def find_session(self, stream: str, session: str) -> Node | None:
+        """The node that has this session, by the node's own id.
+
+        Taken from the snapshots, else the nodes are asked, once and at the same time.
+        """
+        alias = self.state.find(stream, session)
+        if alias is not None:
+            return self.node(alias)
+        async with TaskOwner() as owner:
+            asked: list[asyncio.Task[Node | None]] = [
+                owner.start(f"look up at {known.node.alias}", self._has_session(known.node, stream, session))
+                for known in self.nodes()
+                if known.health.status != "down"
+            ]
+            try:
+                for answer in asyncio.as_completed(asked, timeout=self._timing.look_up):
+                    if node := await answer:
+                        return node
+            except TimeoutError:
+                log.warning("not all nodes answered in time where a session is", stream=stream)
+        return None
+
+    async def delete_session(self, alias: str, stream: str, session: str) -> None:
+        """End a session that nobody knows of; `stream` is the raw path segment. Failures are logged."""
+        node = self.node(alias)
+        if node is not None and await self._client.delete_session(node, stream, session):
+            self._state.session_deleted(alias, stream_name(stream), session)
+
+    def _add(self, node: Node) -> Fault | None:
+        tag = alias_tag(node.alias)
+        other = self._tags.get(tag)
+        if other is not None:
+            return Fault(
+                "nodes", f"{node.alias!r} and {other.alias!r} cannot be told apart; rename one of them"
+            )
+        self._tags[tag] = node
+        self._state.add(node)
+        self._watchers[node.alias] = Watcher(
+            node, state=self._state, client=self._client, timing=self._timing, start=self._tasks.start
+        )
+        return None
+
+    async def _has_session(self, node: Node, stream: str, session: str) -> Node | None:
+        try:
+            body = await self._client.stream(node, stream)
+            found = wire.parse_stream(body) if body is not None else None
+        except NodeError as error:
+            log.debug("a node could not be asked for a session", node=node.alias, reason=error.detail)
+            return None
+        has = found is not None and any(
+            each.id == session for group in (found.publish, found.subscribe) for each in group.sessions
+        )
+        return node if has else None

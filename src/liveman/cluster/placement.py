@@ -1,0 +1,135 @@
+"""Which node takes a new publisher or subscriber: plain rules over the state.
+
+Nodes that are down take nothing, suspect ones are the last choice. The cost does not grow with the number of
+nodes, but with the number of those that have the stream or were tried already.
+"""
+
+from collections.abc import Collection, Iterable
+
+from liveman.cluster.decision import Candidate, Decision, Refusal
+from liveman.cluster.state import FULL, Kind, Place, State, StreamOnNode
+
+__all__ = ["CANDIDATES", "place"]
+
+#: The most candidates that a decision lists.
+CANDIDATES = 8
+
+_TRIED = "tried already"
+_FULL = "full"
+
+
+def place(
+    state: State,
+    kind: Kind,
+    stream: str,
+    *,
+    nodes: Collection[str] = (),
+    exclude: Collection[str] = (),
+    at: float,
+) -> Decision:
+    """Choose the node for a new session.
+
+    `nodes` narrows the choice for new streams and for subscribers (empty: all nodes); `exclude` names the
+    nodes that were tried for this request already; `at` is Unix time, seconds.
+    """
+    known = state.streams.get(stream)
+    if kind == "subscribe":
+        if known is None:
+            return _unknown(state, at)
+        return _subscribe(state, known, nodes, exclude, at)
+    if known is not None:
+        return _publish_known(state, known, exclude, at) or _publish_new(state, nodes, exclude, at)
+    return _publish_new(state, nodes, exclude, at)
+
+
+def _publish_known(
+    state: State, known: dict[str, StreamOnNode], exclude: Collection[str], at: float
+) -> Decision | None:
+    """To the origin; else to where most subscribers wait; else to where it was made. None: all were tried."""
+    rows = []
+    for alias, entry in known.items():
+        tried = alias in exclude
+        away = 0 if entry.publishers else 1 if state.nodes[alias].health.status == "up" else 2
+        rows.append((tried, away, -entry.subscribers, alias))
+    rows.sort()
+    tried, away, _, best = rows[0]
+    if tried:
+        return None
+    return Decision(
+        "existing",
+        state.nodes[best].node,
+        "its publisher is there" if away == 0 else "the stream is there",
+        tuple(
+            Candidate(alias, -score, _TRIED if tried else None)
+            for tried, _, score, alias in rows[:CANDIDATES]
+        ),
+        at,
+    )
+
+
+def _publish_new(state: State, nodes: Collection[str], exclude: Collection[str], at: float) -> Decision:
+    """To the node with most free places, then with least load."""
+    order: Iterable[Place] = state.order
+    if nodes:
+        named = (state.nodes.get(alias) for alias in set(nodes))
+        order = sorted(node.place for node in named if node is not None and node.place is not None)
+    candidates: list[Candidate] = []
+    full = False
+    for rank, taken, _, alias in order:
+        if rank == FULL:
+            full = True
+            rejected: str | None = _FULL
+        else:
+            rejected = _TRIED if alias in exclude else None
+        if len(candidates) < CANDIDATES:
+            candidates.append(Candidate(alias, -taken, rejected))
+        elif full:
+            break  # All that follow are full too.
+        if rejected is None:
+            reason = "it has most free places for publishers"
+            return Decision("place", state.nodes[alias].node, reason, tuple(candidates), at)
+    if full:
+        return _refuse("full", "No node has a free place for another publisher.", candidates, at)
+    if candidates:
+        return _refuse("no_node", "Every node that is up was tried, without success.", candidates, at)
+    wanted = "None of the nodes asked for is up." if nodes else "No node is up."
+    return _refuse("no_node", wanted, candidates, at)
+
+
+def _subscribe(
+    state: State, known: dict[str, StreamOnNode], nodes: Collection[str], exclude: Collection[str], at: float
+) -> Decision:
+    """Of the nodes that have the stream, to the one with most free places for it."""
+    rows = []
+    for alias, entry in known.items():
+        node = state.nodes[alias]
+        free = node.sub_max - entry.subscribers
+        rejected = None
+        if nodes and alias not in nodes:
+            rejected = "not asked for"
+        elif alias in exclude:
+            rejected = _TRIED
+        elif free <= 0:
+            rejected = _FULL
+        rows.append((rejected is not None, node.health.status != "up", -free, node.load, alias, rejected))
+    rows.sort()
+    candidates = [Candidate(alias, -taken, rejected) for _, _, taken, _, alias, rejected in rows[:CANDIDATES]]
+    if rows[0][5] is None:
+        reason = "it has most free places for the stream"
+        return Decision("existing", state.nodes[rows[0][4]].node, reason, tuple(candidates), at)
+    if any(row[5] == _TRIED for row in rows) and not any(row[5] == _FULL for row in rows):
+        return _refuse(
+            "no_node", "Every node that has the stream was tried, without success.", candidates, at
+        )
+    where = "None of the nodes asked for" if nodes else "No node"
+    return _refuse("full", f"{where} has a free place for another subscriber of the stream.", candidates, at)
+
+
+def _unknown(state: State, at: float) -> Decision:
+    if not state.order:
+        return _refuse("no_node", "No node is up.", (), at)
+    return _refuse("unknown_stream", "No node has such a stream.", (), at)
+
+
+def _refuse(refusal: Refusal, reason: str, candidates: Iterable[Candidate], at: float) -> Decision:
+    return Decision("refuse", None, reason, tuple(candidates), at, refusal)

@@ -1,0 +1,309 @@
+"""What is known of the nodes and their streams: snapshots, the indexes over them, and what is pending.
+
+A snapshot replaces what its node contributed. A session that Liveman made after it is pending and counts
+already, until a snapshot has it, it is deleted, or `PENDING_SECONDS` have passed. `now` is in seconds and
+monotonic.
+"""
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from typing import Literal
+
+from attrs import define, field, frozen
+from msgspec import Raw
+
+from liveman.cluster import wire
+from liveman.cluster.health import NEW, Event, Health, after
+from liveman.config import NodeConfig, Secret
+
+__all__ = ["FULL", "PENDING_SECONDS", "Kind", "Node", "NodeState", "Place", "Role", "State", "StreamOnNode"]
+
+#: How long a session counts that no snapshot has confirmed.
+PENDING_SECONDS = 10.0
+
+Kind = Literal["publish", "subscribe"]
+Role = Literal["publish", "subscribe", "relay"]
+"""Both ends of a relay take no place, but count as load."""
+
+Place = tuple[int, int, int, str]
+"""A node in the order of placement: rank, minus its free places for publishers, load, alias."""
+
+#: The rank of a node without a free place for a publisher; 0 is one that is up, 1 a suspect one.
+FULL = 2
+
+
+@frozen
+class Node:
+    """One live777 node, as it was declared."""
+
+    alias: str
+    url: str
+    token: Secret = field(factory=Secret)
+    mode: Literal["auto", "sse", "poll"] = "auto"
+    pub_max: int = 65_535
+    sub_max: int = 65_535
+    kind: Literal["config", "api", "net4mqtt", "demo"] = "config"
+
+    @classmethod
+    def from_config(cls, node: NodeConfig) -> "Node":
+        return cls(node.alias, node.url, node.token, node.mode, node.pub_max, node.sub_max)
+
+
+@define(eq=False)
+class StreamOnNode:
+    """What one node has of one stream."""
+
+    raw: Raw | None = None
+    """Its JSON as the node said it; None when only pending sessions make it."""
+    sessions: dict[str, Role] = field(factory=dict)
+    """By the node's own id; those that have left are not here."""
+    publishers: int = 0
+    subscribers: int = 0
+    relays: int = 0
+
+
+@define(eq=False)
+class NodeState:
+    """A node and what is known of it."""
+
+    node: Node
+    health: Health = NEW
+    streams: dict[str, StreamOnNode] = field(factory=dict, repr=False)
+    publishers: int = 0
+    """Places taken of `node.pub_max`; relays take none."""
+    subscribers: int = 0
+    relays: int = 0
+    """Ends of relays, of either side."""
+    strategy: wire.Strategy | None = None
+    version: str | None = None
+    polled: float | None = None
+    """How long the last poll took, seconds."""
+    _body: bytes | None = field(default=None, repr=False)
+    """The last snapshot."""
+    _edited: bool = False
+    """Whether a session of the last snapshot was deleted since."""
+    _pending: dict[tuple[str, str], Kind] = field(factory=dict, repr=False)
+    _ends: set[tuple[str, str]] = field(factory=set, repr=False)
+    """Sessions (stream, id) at the other side of this node's relays."""
+    _place: Place | None = None
+
+    @property
+    def load(self) -> int:
+        return self.subscribers + self.relays
+
+    @property
+    def sub_max(self) -> int:
+        """The most subscribers of one stream: the lesser of the configuration's and the node's own limit."""
+        reported = self.strategy.each_stream_max_sub if self.strategy else None
+        return self.node.sub_max if reported is None else min(self.node.sub_max, reported)
+
+    @property
+    def place(self) -> Place | None:
+        """Where it stands in the order of placement; None while it is down."""
+        return self._place
+
+
+class State:
+    """All nodes and streams. Nodes that are down have no streams here."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeState] = {}
+        self.streams: dict[str, dict[str, StreamOnNode]] = {}
+        """By stream, then by the node's alias."""
+        self.order: list[Place] = []
+        """The nodes that are not down, the best for a new publisher first."""
+        self._ends: dict[str, dict[str, int]] = {}
+        """By stream and session: how many nodes say that it is the far end of a relay of theirs."""
+        self._deadlines: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        """When each pending session (alias, stream, id) expires, the earliest first."""
+
+    def add(self, node: Node) -> None:
+        state = self.nodes[node.alias] = NodeState(node)
+        self._reorder(state)
+
+    def happened(self, alias: str, event: Event) -> None:
+        """A success or a failure of the node, which moves its health."""
+        node = self.nodes[alias]
+        node.health = after(node.health, event)
+        if node.health.status == "down":
+            self._forget(node)
+        self._reorder(node)
+
+    def apply(self, alias: str, body: bytes) -> None:
+        """Replace what the node contributed by this snapshot. An unusable one changes nothing: NodeError."""
+        node = self.nodes[alias]
+        if body == node._body and not node._edited:
+            return
+        found = wire.parse_streams(body)
+        node._body, node._edited = body, False
+        self._set_ends(node, _far_ends(found))
+        before, node.streams = node.streams, {}
+        node.publishers = node.subscribers = node.relays = 0
+        for name, stream in found.items():
+            self._enter_listed(node, stream, before.get(name))
+        for (name, session), kind in node._pending.items():
+            entry = node.streams.get(name) or self._enter(node, name)
+            self._put(node, name, entry, session, kind)
+        for name in before.keys() - node.streams.keys():
+            self._unindex(node.node.alias, name)
+        self._reorder(node)
+
+    def describe(self, alias: str, strategy: wire.Strategy | None, version: str | None) -> None:
+        node = self.nodes[alias]
+        node.strategy, node.version = strategy, version
+
+    def session_created(self, alias: str, kind: Kind, stream: str, session: str, now: float) -> None:
+        """A node has made a session: it is pending, unless a snapshot was faster."""
+        node = self.nodes.get(alias)
+        if node is None or node.health.status == "down":
+            return
+        entry = node.streams.get(stream)
+        if entry is None:
+            entry = self._enter(node, stream)
+        elif session in entry.sessions:
+            return
+        self._put(node, stream, entry, session, kind)
+        node._pending[stream, session] = kind
+        self._deadlines[alias, stream, session] = now + PENDING_SECONDS
+        self._reorder(node)
+
+    def session_deleted(self, alias: str, stream: str, session: str) -> None:
+        """A node has ended a session."""
+        node = self.nodes.get(alias)
+        entry = node.streams.get(stream) if node else None
+        if node is None or entry is None or session not in entry.sessions:
+            return
+        _count(node, entry, entry.sessions.pop(session), -1)
+        if node._pending.pop((stream, session), None) is None:
+            node._edited = True
+        else:
+            del self._deadlines[alias, stream, session]
+        if entry.raw is None and not entry.sessions:
+            del node.streams[stream]
+            self._unindex(alias, stream)
+        self._reorder(node)
+
+    def expire(self, now: float) -> None:
+        """Drop the sessions that were pending for too long."""
+        while self._deadlines:
+            (alias, stream, session), deadline = next(iter(self._deadlines.items()))
+            if deadline > now:
+                return
+            self.session_deleted(alias, stream, session)
+
+    def find(self, stream: str, session: str) -> str | None:
+        """The alias of the node that has this session."""
+        for alias, entry in self.streams.get(stream, {}).items():
+            if session in entry.sessions:
+                return alias
+        return None
+
+    def _forget(self, node: NodeState) -> None:
+        # Which sessions of others its relays fed stays known: those are no origins while it is away.
+        for name in node.streams:
+            self._unindex(node.node.alias, name)
+        for stream, session in node._pending:
+            del self._deadlines[node.node.alias, stream, session]
+        node.streams, node._pending, node._body = {}, {}, None
+        node.publishers = node.subscribers = node.relays = 0
+
+    def _enter(self, node: NodeState, name: str, raw: Raw | None = None) -> StreamOnNode:
+        entry = node.streams[name] = StreamOnNode(raw)
+        self.streams.setdefault(name, {})[node.node.alias] = entry
+        return entry
+
+    def _enter_listed(self, node: NodeState, stream: wire.Stream, before: StreamOnNode | None) -> None:
+        entry = self._enter(node, stream.id, stream.raw)
+        # A session that fed or was fed by a relay once stays one, whoever still says so.
+        relays = before.sessions if before and before.relays else {}
+        sides: tuple[tuple[Kind, wire.Group], ...] = (
+            ("publish", stream.publish),
+            ("subscribe", stream.subscribe),
+        )
+        for kind, group in sides:
+            for session in group.sessions:
+                if node._pending.pop((stream.id, session.id), None) is not None:
+                    del self._deadlines[node.node.alias, stream.id, session.id]
+                if session.leaveAt or session.id in entry.sessions:
+                    continue
+                relay = _is_relay(session) or relays.get(session.id) == "relay"
+                self._put(node, stream.id, entry, session.id, "relay" if relay else kind)
+
+    def _put(self, node: NodeState, name: str, entry: StreamOnNode, session: str, role: Role) -> None:
+        ends = self._ends.get(name)
+        if ends and session in ends:
+            role = "relay"
+        entry.sessions[session] = role
+        _count(node, entry, role, 1)
+
+    def _unindex(self, alias: str, name: str) -> None:
+        nodes = self.streams[name]
+        del nodes[alias]
+        if not nodes:
+            del self.streams[name]
+
+    def _set_ends(self, node: NodeState, ends: set[tuple[str, str]]) -> None:
+        for stream, session in node._ends - ends:
+            known = self._ends[stream]
+            known[session] -= 1
+            if not known[session]:
+                del known[session]
+            if not known:
+                del self._ends[stream]
+        for stream, session in ends - node._ends:
+            known = self._ends.setdefault(stream, {})
+            known[session] = known.get(session, 0) + 1
+            for alias, entry in self.streams.get(stream, {}).items():
+                role = entry.sessions.get(session)
+                if role is not None and role != "relay":
+                    other = self.nodes[alias]
+                    _count(other, entry, role, -1)
+                    self._put(other, stream, entry, session, "relay")
+                    self._reorder(other)
+        node._ends = ends
+
+    def _reorder(self, node: NodeState) -> None:
+        place = _place(node)
+        if place == node._place:
+            return
+        if node._place is not None:
+            del self.order[bisect_left(self.order, node._place)]
+        if place is not None:
+            insort(self.order, place)
+        node._place = place
+
+
+def _place(node: NodeState) -> Place | None:
+    status = node.health.status
+    if status == "down":
+        return None
+    free = node.node.pub_max - node.publishers
+    rank = FULL if free <= 0 else 0 if status == "up" else 1
+    return rank, -free, node.subscribers + node.relays, node.node.alias
+
+
+def _count(node: NodeState, entry: StreamOnNode, role: Role, by: int) -> None:
+    if role == "publish":
+        entry.publishers += by
+        node.publishers += by
+    elif role == "subscribe":
+        entry.subscribers += by
+        node.subscribers += by
+    else:
+        entry.relays += by
+        node.relays += by
+
+
+def _is_relay(session: wire.Session) -> bool:
+    cascade = session.cascade
+    return cascade is not None and bool(cascade.source or cascade.target or cascade.session)
+
+
+def _far_ends(streams: dict[str, wire.Stream]) -> set[tuple[str, str]]:
+    return {
+        end
+        for stream in streams.values()
+        for group in (stream.publish, stream.subscribe)
+        for session in group.sessions
+        if session.cascade and not session.leaveAt and (end := wire.session_of(session.cascade.session))
+    }

@@ -1,0 +1,220 @@
+"""One watcher per node: it asks, or listens, until it is cancelled; whatever the node does, it goes on.
+
+A node with server-sent events is listened to, others are polled. What the watcher learns goes into the state.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from liveman.cluster import wire
+from liveman.cluster.client import Client, NoEvents
+from liveman.cluster.health import retry_after
+from liveman.cluster.state import Node, NodeState, State
+from liveman.errors import NodeError
+from liveman.logs import get_logger
+
+__all__ = ["Timing", "Watcher"]
+
+log = get_logger("liveman.cluster")
+
+_T = TypeVar("_T")
+
+
+@frozen
+class Timing:
+    """How long things take, seconds."""
+
+    poll: float = 3.0
+    """Between two polls, give or take a tenth."""
+    connect: float = 2.0
+    total: float = 10.0
+    """The longest for one answer, or for the first message of an event stream."""
+    silence: float = 45.0
+    """The longest that an event stream may say nothing, not even a comment."""
+    quick: tuple[float, float] = (0.2, 0.3)
+    """The pauses after the first and the second failure."""
+    backoff: tuple[float, float] = (1.0, 30.0)
+    """The pause after the third failure; the longest."""
+    first: float = 1.0
+    """How long the start waits for the first answers."""
+    look_up: float = 2.0
+    """The longest that a session is looked for at the nodes."""
+    retries: tuple[float, ...] = (0.2, 1.0)
+    """The pauses before the DELETE of a session is repeated."""
+
+
+class Watcher:
+    """Watches one node. `start` runs a named coroutine as a task that somebody owns."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        state: State,
+        client: Client,
+        timing: Timing,
+        start: Callable[[str, Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self.asked = asyncio.Event()
+        """Set once the node was asked for all that one wants to know of it, with whatever success."""
+        self._node = node
+        self._state = state
+        self._client = client
+        self._timing = timing
+        self._start = start
+        self._wake = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
+        self._missed = 0
+        self._polls = node.mode == "poll"
+        self._described = False
+        self._describing = False
+        self._told = ""
+        """The status that was logged last."""
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                if not self._polls:
+                    await self._listen()
+                if self._polls:
+                    await self._poll()
+            except NodeError as error:
+                self._missed += 1
+                self._described = False
+                self._failed(error.detail)
+                self.asked.set()
+            await self._pause()
+
+    def request_failed(self, reason: str) -> None:
+        """A client's request did not reach the node. One makes it suspect, probes decide the rest."""
+        if self._known.health.status == "up":
+            self._failed(reason)
+            self._kick()
+
+    def request_answered(self) -> None:
+        """The node, which was not up, has answered a client's request."""
+        was_down = self._known.health.status == "down"
+        self._state.happened(self._node.alias, "success")
+        if was_down:
+            self._kick()
+
+    @property
+    def _known(self) -> NodeState:
+        return self._state.nodes[self._node.alias]
+
+    async def _poll(self) -> None:
+        start = time.perf_counter()
+        body = await self._client.streams(self._node)
+        took = time.perf_counter() - start
+        self._succeeded(body)
+        self._known.polled = took
+
+    async def _listen(self) -> None:
+        decoder = wire.EventDecoder()
+        clock = asyncio.get_running_loop().time
+        heard = False
+        try:
+            async with (
+                asyncio.timeout(self._timing.total) as self._limit,
+                self._client.events(self._node) as stream,
+            ):
+                async for chunk in stream.iter_any():
+                    lines = decoder.lines
+                    if messages := decoder.feed(chunk):
+                        self._succeeded(messages[-1])
+                        heard = True
+                    if heard and decoder.lines > lines:
+                        self._limit.reschedule(clock() + self._timing.silence)
+        except TimeoutError:
+            if self._wake.is_set():
+                return  # A client's request has failed meanwhile, which is counted already: connect anew.
+            if not heard:
+                raise NodeError(
+                    f"the event stream sent no snapshot within {self._timing.total:g} s"
+                ) from None
+            raise NodeError(f"the event stream was silent for {self._timing.silence:g} s") from None
+        except NoEvents:
+            if self._node.mode == "sse":
+                raise
+            self._polls = True
+            return
+        finally:
+            self._limit = None
+        raise NodeError("the event stream ended")
+
+    async def _pause(self) -> None:
+        """Wait until the next attempt is due."""
+        while True:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(self._delay()):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+            if self._known.health.status == "up":
+                return
+
+    def _delay(self) -> float:
+        timing = self._timing
+        health = self._known.health
+        failures = max(self._missed, health.failures)
+        if failures:
+            return retry_after(failures, quick=timing.quick, backoff=timing.backoff, jitter=random.random())
+        return timing.poll * random.uniform(0.9, 1.1) if self._polls else timing.quick[0]
+
+    def _kick(self) -> None:
+        self._wake.set()
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
+
+    def _succeeded(self, body: bytes) -> None:
+        alias = self._node.alias
+        self._state.expire(time.monotonic())
+        self._state.apply(alias, body)
+        if self._known.health.status != "up":
+            self._state.happened(alias, "success")
+        if self._told != "up":
+            log.info("node is up", node=alias)
+        self._missed, self._told = 0, "up"
+        if not self._described and not self._describing:
+            self._describing = True
+            self._start(f"describe {alias}", self._describe())
+
+    def _failed(self, reason: str) -> None:
+        alias = self._node.alias
+        self._state.happened(alias, "failure")
+        status = self._known.health.status
+        if status == "down" and self._node.mode != "poll":
+            self._polls = False  # It may come back as a newer one.
+        if self._told != status and self._told != "down":
+            self._told = status
+            log.warning(f"node is {status}", node=alias, reason=reason)
+
+    async def _describe(self) -> None:
+        """Learn the node's strategy and version; it may lack both. What fails on its way is tried again."""
+        try:
+            strategy = await self._client.strategy(self._node)
+            info = await self._client.info(self._node)
+        except NodeError as error:
+            log.debug("node does not describe itself", node=self._node.alias, reason=error.detail)
+        else:
+            self._described = True
+            self._state.describe(
+                self._node.alias, self._read(wire.parse_strategy, strategy), self._read(wire.parse_info, info)
+            )
+        finally:
+            self._describing = False
+            self.asked.set()
+
+    def _read(self, parse: Callable[[bytes], _T | None], body: bytes | None) -> _T | None:
+        try:
+            return parse(body) if body is not None else None
+        except NodeError as error:
+            log.warning("node describes itself badly", node=self._node.alias, reason=error.detail)
+            return None

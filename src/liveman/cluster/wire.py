@@ -1,0 +1,236 @@
+"""What a node says, as values: its streams (JSON), its event stream's framing, its strategy and version.
+
+Attributes of the decoded shapes carry the names that stand in the JSON. Members that are not named here pass
+through untouched: each stream's own bytes are kept. Bodies that cannot be used raise NodeError.
+"""
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from attrs import field, frozen
+from msgspec import Raw
+
+from liveman.errors import NodeError
+from liveman.secret import parse_session_id
+
+__all__ = [
+    "MAX_BYTES",
+    "Cascade",
+    "EventDecoder",
+    "Group",
+    "Session",
+    "Strategy",
+    "Stream",
+    "parse_info",
+    "parse_strategy",
+    "parse_stream",
+    "parse_streams",
+    "session_of",
+]
+
+#: The largest list of streams that is accepted, in an answer or in one event.
+MAX_BYTES = 16 * 1024 * 1024
+
+
+@frozen
+class Cascade:
+    """One end of a relay, as the relaying side says it; `src`, `dst`, `resource` are older nodes' names."""
+
+    sourceUrl: str | None = None
+    targetUrl: str | None = None
+    sessionUrl: str | None = None
+    src: str | None = None
+    dst: str | None = None
+    resource: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The WHEP url that is pulled from, or ""."""
+        return self.sourceUrl or self.src or ""
+
+    @property
+    def target(self) -> str:
+        """The WHIP url that is pushed to, or ""."""
+        return self.targetUrl or self.dst or ""
+
+    @property
+    def session(self) -> str:
+        """The url of the session at the other side, or ""."""
+        return self.sessionUrl or self.resource or ""
+
+
+@frozen
+class Session:
+    id: str
+    leaveAt: int = 0
+    """When it left, milliseconds; 0: it is there. One that left stays listed for a while."""
+    cascade: Cascade | None = None
+
+
+@frozen
+class Group:
+    """The publishing, or the subscribing, side of a stream."""
+
+    sessions: tuple[Session, ...] = ()
+
+
+@frozen
+class Stream:
+    id: str
+    publish: Group = Group()
+    subscribe: Group = Group()
+    raw: Raw = field(factory=Raw, repr=False)
+    """The stream's JSON, as the node wrote it; a view into the body that it came in."""
+
+
+@frozen
+class Strategy:
+    """What a node says of its habits."""
+
+    raw: bytes
+    """Its JSON, as the node wrote it."""
+    each_stream_max_sub: int | None = None
+
+
+@frozen
+class _WireStream:
+    id: str
+    publish: Group = Group()
+    subscribe: Group = Group()
+
+
+@frozen
+class _WireStrategy:
+    each_stream_max_sub: int | None = None
+
+
+@frozen
+class _WireInfo:
+    version: str | None = None
+
+
+_raws = msgspec.json.Decoder(list[Raw])
+_stream = msgspec.json.Decoder(_WireStream)
+_strategy = msgspec.json.Decoder(_WireStrategy)
+_info = msgspec.json.Decoder(_WireInfo)
+
+
+def parse_streams(body: bytes) -> dict[str, Stream]:
+    """The streams in a node's list, by id."""
+    streams: dict[str, Stream] = {}
+    for raw in _decode(_raws, body, "the list of streams"):
+        stream = _parse_stream(raw, "the list of streams")
+        if stream.id in streams:
+            raise NodeError(f"the list of streams names the stream {stream.id!r} twice")
+        streams[stream.id] = stream
+    return streams
+
+
+def parse_stream(body: bytes) -> Stream:
+    """One stream, as `GET /api/streams/{stream}` gives it."""
+    return _parse_stream(Raw(body), "the stream")
+
+
+def parse_strategy(body: bytes) -> Strategy:
+    """The answer to `GET /api/strategy/`."""
+    found: _WireStrategy = _decode(_strategy, body, "the strategy")
+    return Strategy(body, found.each_stream_max_sub)
+
+
+def parse_info(body: bytes) -> str | None:
+    """The version in the answer to `GET /api/info`."""
+    found: _WireInfo = _decode(_info, body, "the info")
+    return found.version
+
+
+def session_of(url: str) -> tuple[str, str] | None:
+    """The stream and the node's own session id that a relay's session url names; None when it names none.
+
+    A relay that was made through Liveman's direct route knows the id with Liveman's tag on it.
+    """
+    path = re.split(r"[?#]", url, maxsplit=1)[0].rstrip("/")
+    above, _, session = path.rpartition("/")
+    stream = unquote(above.rpartition("/")[2])
+    if not session or not stream:
+        return None
+    tag = parse_session_id(session)
+    return stream, tag.id if tag else session
+
+
+def _parse_stream(raw: Raw, what: str) -> Stream:
+    found: _WireStream = _decode(_stream, raw, what)
+    return Stream(found.id, found.publish, found.subscribe, raw)
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | Raw, what: str) -> Any:
+    try:
+        return decoder.decode(body)
+    except RecursionError:
+        raise NodeError(f"{what} is nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise NodeError(
+            f"{what} is not as it should be ({error}): {bytes(memoryview(body)[:40])!r}…"
+        ) from None
+
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class EventDecoder:
+    """Server-sent events (WHATWG HTML, section 9.2.6), sans I/O: bytes go in, the data of messages comes out.
+
+    Events of another type than ``message``, ids and retry times are left out. Raises NodeError when a
+    message grows over the limit.
+    """
+
+    def __init__(self, limit: int = MAX_BYTES) -> None:
+        self.lines = 0
+        """How many whole lines have come, comments and blank ones too: a sign of life."""
+        self._limit = limit
+        self._buffer = bytearray()
+        self._searched = 0
+        self._after_cr = False
+        self._data: list[bytes] = []
+        self._size = 0
+        self._type = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of the messages that this chunk completed."""
+        if self._after_cr and chunk:
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")
+        self._buffer += chunk
+        messages: list[bytes] = []
+        start = 0
+        for end in _LINE_END.finditer(self._buffer, self._searched):
+            self._line(bytes(self._buffer[start : end.start()]), messages)
+            start = end.end()
+            self._after_cr = end.group() == b"\r" and start == len(self._buffer)
+        del self._buffer[:start]
+        self._searched = len(self._buffer)
+        self._check(len(self._buffer))
+        return messages
+
+    def _check(self, more: int = 0) -> None:
+        if self._size + more > self._limit:
+            raise NodeError(f"a message of the event stream is larger than {self._limit} bytes")
+
+    def _line(self, line: bytes, messages: list[bytes]) -> None:
+        if self.lines == 0:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        self.lines += 1
+        if not line:
+            if self._data and self._type in (b"", b"message"):
+                messages.append(b"\n".join(self._data))
+            self._data, self._size, self._type = [], 0, b""
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value)
+            self._check()
+        elif name == b"event":
+            self._type = value

@@ -1,0 +1,290 @@
+"""Cloudflare is asked as its pages say, and nothing that it answers is trusted."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from liveman.config import Secret
+from liveman.errors import ProviderError
+from liveman.ice.broker import Broker
+from liveman.ice.cloudflare import Cloudflare, parse_answer
+from liveman.ice.provider import IceLease, IceRequest, load
+from liveman.ice.server import IceServer
+
+TOKEN = "s3cret-token"
+REQUEST = IceRequest("publish", "cam")
+
+#: As Cloudflare's pages show it.
+ANSWER = {
+    "iceServers": [
+        {"urls": ["stun:stun.cloudflare.com:3478", "stun:stun.cloudflare.com:53"]},
+        {
+            "urls": [
+                "turn:turn.cloudflare.com:3478?transport=udp",
+                "turn:turn.cloudflare.com:53?transport=udp",
+                "turn:turn.cloudflare.com:80?transport=tcp",
+                "turns:turn.cloudflare.com:5349?transport=tcp",
+                "turns:turn.cloudflare.com:443?transport=tcp",
+            ],
+            "username": "user",
+            "credential": "pass",
+        },
+    ]
+}
+TURN = IceServer(
+    (
+        "turn:turn.cloudflare.com:3478?transport=udp",
+        "turn:turn.cloudflare.com:80?transport=tcp",
+        "turns:turn.cloudflare.com:5349?transport=tcp",
+        "turns:turn.cloudflare.com:443?transport=tcp",
+    ),
+    "user",
+    Secret("pass"),
+)
+SERVERS = (IceServer(("stun:stun.cloudflare.com:3478",)), TURN)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Vendor:
+    """A double of Cloudflare's API that answers as the test says and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, str | None, Any]] = []
+        self.handler: Handler = self.answers(201, json.dumps(ANSWER))
+
+    @staticmethod
+    def answers(status: int, body: str, content_type: str = "application/json", **headers: str) -> Handler:
+        async def handle(_: web.Request) -> web.Response:
+            return web.Response(status=status, text=body, content_type=content_type, headers=headers)
+
+        return handle
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        authorization = request.headers.get("Authorization")
+        self.requests.append((request.method, request.path, authorization, await request.json()))
+        return await self.handler(request)
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    return Vendor()
+
+
+@pytest.fixture
+async def base(vendor: Vendor) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", vendor.handle)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/"))
+
+
+@pytest.fixture
+async def cloudflare(base: str) -> AsyncIterator[Cloudflare]:
+    options = Cloudflare.Options(key_id="key-1", api_token=Secret(TOKEN), ttl=600, api_base=f"{base}prefix")
+    provider = Cloudflare(options, clock=lambda: 1000.0)
+    await provider.start()
+    yield provider
+    await provider.close()
+
+
+async def test_it_is_asked_as_its_pages_say(cloudflare: Cloudflare, vendor: Vendor) -> None:
+    """The life of the credentials counts from the request, since none comes back."""
+    assert await cloudflare.lease(REQUEST) == IceLease(SERVERS, 1600.0)
+    path = "/prefix/v1/turn/keys/key-1/credentials/generate-ice-servers"
+    assert vendor.requests == [("POST", path, f"Bearer {TOKEN}", {"ttl": 600})]
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("form", ["a list", "an object"])
+async def test_both_forms_of_its_answer_are_taken(
+    cloudflare: Cloudflare, vendor: Vendor, form: str, status: int
+) -> None:
+    servers = ANSWER["iceServers"] if form == "a list" else ANSWER["iceServers"][1]
+    vendor.handler = vendor.answers(status, json.dumps({"iceServers": servers}))
+    lease = await cloudflare.lease(REQUEST)
+    assert lease.servers == (SERVERS if form == "a list" else (TURN,))
+
+
+HTML = "<!DOCTYPE html><html><body>Sign in to the hotel's network</body></html>"
+
+REFUSALS = [
+    (Vendor.answers(400, "{}"), "status 400"),
+    (Vendor.answers(401, '{"errors":[{"message":"bad token"}]}'), "check key_id and api_token"),
+    (Vendor.answers(403, HTML, "text/html"), "check key_id and api_token"),
+    (Vendor.answers(404, ""), "check key_id and api_token"),
+    (Vendor.answers(429, "{}", **{"Retry-After": "5"}), "asked too often"),
+    (Vendor.answers(500, HTML, "text/html"), "status 500"),
+    (Vendor.answers(503, json.dumps(ANSWER)), "status 503"),
+    (Vendor.answers(204, ""), "status 204"),
+    (Vendor.answers(200, HTML, "text/html"), "no JSON object with iceServers"),
+    (Vendor.answers(201, ""), "no JSON object with iceServers"),
+    (Vendor.answers(201, '{"iceServers":[{"urls":["stun:a"]}'), "no JSON object with iceServers"),
+    (Vendor.answers(201, "[" * 60_000), "no JSON object with iceServers"),
+    (Vendor.answers(201, " " * 65_536 + json.dumps(ANSWER)), "longer than 65536 bytes"),
+    (Vendor.answers(201, '{"iceServers":"' + "x" * 5_000_000 + '"}'), "longer than 65536 bytes"),
+]
+
+
+@pytest.mark.parametrize(("handler", "problem"), REFUSALS, ids=[problem for _, problem in REFUSALS])
+async def test_other_answers_are_errors_that_say_what_to_check(
+    cloudflare: Cloudflare, vendor: Vendor, handler: Handler, problem: str
+) -> None:
+    """The next lease is fine when the vendor is."""
+    good, vendor.handler = vendor.handler, handler
+    with pytest.raises(ProviderError, match=problem) as raised:
+        await cloudflare.lease(REQUEST)
+    assert TOKEN not in f"{raised.value!r}"
+    vendor.handler = good
+    assert (await cloudflare.lease(REQUEST)).servers == SERVERS
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(
+    cloudflare: Cloudflare, vendor: Vendor, status: int, base: str
+) -> None:
+    """The token goes nowhere but to api_base."""
+    vendor.handler = vendor.answers(status, "", Location=f"{base}elsewhere")
+    with pytest.raises(ProviderError, match=f"status {status}"):
+        await cloudflare.lease(REQUEST)
+    assert len(vendor.requests) == 1
+
+
+@pytest.mark.parametrize("how", ["closes at once", "breaks off", "garbage"])
+async def test_a_broken_connection_is_an_error_without_the_token(
+    cloudflare: Cloudflare, vendor: Vendor, how: str
+) -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        if how == "breaks off":
+            request.transport.write(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{")
+        elif how == "garbage":
+            request.transport.write(b"\x16\x03\x01 what\r\n\r\n")
+        request.transport.close()
+        return web.Response()
+
+    vendor.handler = handle
+    with pytest.raises(ProviderError, match="cannot be reached") as raised:
+        await cloudflare.lease(REQUEST)
+    assert TOKEN not in f"{raised.value!r}"
+
+
+async def test_a_vendor_that_is_not_there_is_an_error(base: str, unused_tcp_port: int) -> None:
+    options = Cloudflare.Options(
+        key_id="k", api_token=Secret(TOKEN), api_base=f"http://127.0.0.1:{unused_tcp_port}"
+    )
+    provider = Cloudflare(options)
+    await provider.start()
+    with pytest.raises(ProviderError, match="cannot be reached"):
+        await provider.lease(REQUEST)
+    await provider.close()
+
+
+async def test_outside_of_start_and_close_it_says_so(cloudflare: Cloudflare) -> None:
+    options = Cloudflare.Options(key_id="k", api_token=Secret(TOKEN))
+    with pytest.raises(ProviderError, match="between start and close"):
+        await Cloudflare(options).lease(REQUEST)
+    await Cloudflare(options).close()
+    await cloudflare.close()
+    with pytest.raises(ProviderError, match="between start and close"):
+        await cloudflare.lease(REQUEST)
+
+
+@pytest.mark.parametrize("broken", ["hangs", "refuses", "garbage"])
+async def test_through_the_broker_a_vendor_in_trouble_fails_no_request(
+    vendor: Vendor, base: str, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other providers' servers are there, and the token is in no log."""
+    caplog.set_level(logging.DEBUG)
+
+    async def hang(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=201)
+        await response.prepare(request)
+        await response.write(b"{")
+        await asyncio.Event().wait()
+        return response
+
+    vendor.handler = {
+        "hangs": hang,
+        "refuses": vendor.answers(401, "{}"),
+        "garbage": vendor.answers(201, "{"),
+    }[broken]
+    table = {
+        "cloudflare": {"key_id": "key", "api_token": TOKEN, "api_base": base},
+        "ice_servers": [{"urls": ["stun:a"]}],
+    }
+    async with Broker(load(table), timeout_ms=100) as broker:
+        assert await broker.servers(REQUEST) == (IceServer(("stun:a",)),)
+    assert "provider=cloudflare" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+PARSED: list[tuple[Any, tuple[IceServer, ...]]] = [
+    (ANSWER, SERVERS),
+    ({"iceServers": {"urls": "stun:a"}}, (IceServer(("stun:a",)),)),
+    (
+        {"iceServers": [{"urls": ["stun:[::53]", "stun:b:5353", "stun:c:153"]}]},
+        (IceServer(("stun:[::53]", "stun:b:5353", "stun:c:153")),),
+    ),
+    (
+        {
+            "iceServers": [
+                {
+                    "urls": ["turn:a:53", "turn:a:053?transport=tcp", "turn:b"],
+                    "username": "u",
+                    "credential": "c",
+                }
+            ]
+        },
+        (IceServer(("turn:b",), "u", Secret("c")),),
+    ),
+    (
+        {"iceServers": [{"urls": ["turn:no-credentials", "stun:a", "stun:b\r\nX: y"]}, 5]},
+        (IceServer(("stun:a",)),),
+    ),
+]
+
+UNUSABLE: list[Any] = [
+    None,
+    5,
+    "text",
+    [],
+    [ANSWER],
+    {},
+    {"iceServers": None},
+    {"iceServers": "stun:a"},
+    {"iceServers": []},
+    {"iceServers": {}},
+    {"iceServers": [None]},
+    {"iceServers": [{"urls": []}]},
+    {"iceServers": [{"urls": ["stun:a:53"]}]},
+    {"iceServers": [{"urls": ["turn:a"], "username": "u"}]},
+    {"iceServers": [{"urls": ["turn:a\r\nSet-Cookie: x"], "username": "u", "credential": "c"}]},
+    {"iceServers": [{"urls": ["turn:a"], "username": "u\r\n", "credential": "c"}]},
+]
+
+
+@pytest.mark.parametrize(("answer", "servers"), PARSED)
+def test_what_can_be_used_of_an_answer_is_used(answer: Any, servers: tuple[IceServer, ...]) -> None:
+    """Urls on port 53 never are."""
+    assert parse_answer(json.dumps(answer).encode()) == servers
+
+
+@pytest.mark.parametrize("answer", UNUSABLE)
+def test_an_answer_without_anything_to_use_is_an_error(answer: Any) -> None:
+    with pytest.raises(ProviderError, match=r"iceServers|no server that can be used"):
+        parse_answer(json.dumps(answer).encode())
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe\x00", b"\x00" * 10, b'{"iceServers": ' + b"9" * 5000 + b"}", b"NaN"]
+)
+def test_bytes_that_are_no_json_are_an_error(body: bytes) -> None:
+    with pytest.raises(ProviderError, match="no JSON object"):
+        parse_answer(body)
