@@ -1,5 +1,5 @@
 # Set-up, tests and checks. The two that matter: make demo, make test.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
 # Real parts that the tests start: a TURN server, and what the benchmarks put beside Liveman.
@@ -11,7 +11,7 @@ BENCH_DEBIAN := nginx-light:nginx wrk:wrk
 install: $(STAMP)
 
 $(STAMP): setup.cfg pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with make PYTHON=…"; exit 1; }
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 is needed; name it with make PYTHON=…"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,check]'
 	@touch $@

@@ -50,7 +50,9 @@ mode = "pul"
 
 
 def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PORT", "DATABASE_URL", "LOG_LEVEL")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("PORT", "DATABASE_URL", "LOG_LEVEL")
+    }
     return subprocess.run(
         [*LIVEMAN, *arguments], cwd=cwd, env=environment | environ, capture_output=True, text=True, timeout=60
     )
@@ -60,7 +62,12 @@ def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProce
 def running(*arguments: str, cwd: Path):
     """A process of the command in a session of its own; ended by pid if it still runs."""
     process = subprocess.Popen(
-        [*LIVEMAN, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [*LIVEMAN, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         yield process
@@ -95,7 +102,9 @@ def test_it_serves_what_the_file_says_until_it_is_told_to_end(tmp_path: Path) ->
 
 
 def test_check_prints_the_effective_configuration_with_secrets_masked(tmp_path: Path) -> None:
-    (tmp_path / "liveman.toml").write_text(CONFIG + '[extra_ice.coturn]\nsecret = "very-secret"\nurls = ["stun:a"]\n')
+    (tmp_path / "liveman.toml").write_text(
+        CONFIG + '[extra_ice.coturn]\nsecret = "very-secret"\nurls = ["stun:a"]\n'
+    )
     done = run("check", "-c", "liveman.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "token-of-the-node" not in done.stdout + done.stderr
@@ -149,7 +158,9 @@ def test_authentication_is_accepted_by_check_and_refused_by_serve(tmp_path: Path
         (("-c", "taken.toml"), "http.listen"),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_used_is_said_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
     (tmp_path / "bad.toml").write_text("[http]\nlisten = = 1\n")
     (tmp_path / "taken.toml").write_text('[http]\nlisten = "192.0.2.254:1"\n')
     done = run(*arguments, cwd=tmp_path)

@@ -19,7 +19,11 @@ THREE = Liveion(count=3, sub_max=1)
 
 def alike(found: tuple, wanted: tuple = QUADRANTS) -> bool:
     """Whether colours are the same but for what a codec loses."""
-    return all(abs(a - b) < 40 for one, other in zip(found, wanted, strict=True) for a, b in zip(one, other, strict=True))
+    return all(
+        abs(a - b) < 40
+        for one, other in zip(found, wanted, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
@@ -134,7 +138,9 @@ async def test_any_instance_serves_a_session_also_after_a_restart(tmp_path: Path
 
 
 async def test_the_client_gathers_with_the_servers_of_its_own_201() -> None:
-    coturn = ExtraIce(providers={"coturn": {"secret": "s" * 16, "urls": ["turn:turn.example.org:3478?transport=udp"]}})
+    coturn = ExtraIce(
+        providers={"coturn": {"secret": "s" * 16, "urls": ["turn:turn.example.org:3478?transport=udp"]}}
+    )
     async with (
         liveman(liveion=Liveion(count=1), extra_ice=coturn) as url,
         await publish(f"{url}/whip/cam", [Quadrants()]) as publisher,

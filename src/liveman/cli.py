@@ -27,14 +27,15 @@ _CONFIG = click.option(
 @click.group(invoke_without_command=True)
 @_CONFIG
 @click.option("-v", "--verbose", count=True, help="Log more: -v debug, -vv trace.")
+@click.option("--uvloop", is_flag=True, help="Run on uvloop: a little more signalling, slower file serving.")
 @click.version_option(version("liveman"), prog_name="liveman")
 @click.pass_context
-def _liveman(context: click.Context, path: str | None, verbose: int) -> None:
+def _liveman(context: click.Context, path: str | None, verbose: int, uvloop: bool) -> None:
     """The manager of a cluster of live777 nodes: WHIP and WHEP through one address."""
     if context.invoked_subcommand is not None:
         context.obj = path
         return
-    sys.exit(run(_serve(path, verbose)))
+    sys.exit(run(_serve(path, verbose), uvloop=uvloop))
 
 
 @_liveman.command()

@@ -62,6 +62,9 @@ STREAM = web.RequestKey("stream", str)
 #: Set by a handler whose answer has a body and, rightly, no Content-Type.
 TYPELESS = web.RequestKey("typeless", bool)
 
+#: What makes a session's id a capability; no log gets it.
+_PROOF = re.compile(r"\.[a-z2-7]{8}[ps][a-z2-7]{8}(?=/|$)")
+
 _ALLOW_HEADERS = "authorization, content-type, if-match, etag"
 _ALLOW_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSE = "Location, Link, ETag, Accept-Patch, Accept-Post, Retry-After, WWW-Authenticate"
@@ -151,7 +154,7 @@ def json_response(
     headers: Mapping[str, str] | None = None,
     content_type: str = "application/json",
 ) -> web.Response:
-    body = json.dumps(data, ensure_ascii=False).encode()
+    body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return web.Response(status=status, body=body, content_type=content_type, headers=headers)
 
 
@@ -188,18 +191,22 @@ class _Endpoint:
                 )
         except LivemanError as error:
             if error.status >= 500:
-                log.warning(error.detail, method=request.method, path=raw_path(request), status=error.status)
+                path = _PROOF.sub(".*", raw_path(request))
+                log.warning(error.detail, method=request.method, path=path, status=error.status)
             response = _problem(error)
         except web.HTTPException as error:
             response = _problem(_translated(error))
         except ConnectionError:
-            raise  # The client has left; there is nobody to answer.
+            # The client has left, or was cut off: nobody reads this, and aiohttp would log a traceback.
+            response = web.Response(status=499, reason="Client Closed Request")
+            response.force_close()
         except Exception:
-            log.exception("a handler failed", method=request.method, path=raw_path(request))
+            path = _PROOF.sub(".*", raw_path(request))
+            log.exception("a handler failed", method=request.method, path=path)
             response = _problem(LivemanError())
         if _ACCESS.isEnabledFor(logging.INFO):
             ms = round((time.perf_counter() - start) * 1000, 1)
-            path = raw_path(request)
+            path = _PROOF.sub(".*", raw_path(request))
             access_log.info(request.method, path=path, status=response.status, client=request.remote, ms=ms)
         return response
 

@@ -3,14 +3,14 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from liveman.errors import ConfigError, Fault
+from liveman.errors import ConfigError, Fault, LivemanError
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
@@ -62,12 +62,21 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
+def run(main: Coroutine[Any, Any, int], *, uvloop: bool = False) -> int:
     """Run to the end, or to the first SIGINT or SIGTERM, which cancels it and is no failure; the exit code.
 
-    A second signal ends the process at once.
+    A second signal ends the process at once. ``uvloop``: on that event loop instead of asyncio's.
     """
-    return asyncio.run(_until_signal(main))
+    with asyncio.Runner(loop_factory=_uvloop() if uvloop else None) as runner:
+        return runner.run(_until_signal(main))
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        raise LivemanError("uvloop is not installed: pip install 'liveman[speed]'.") from None
+    return uvloop.new_event_loop
 
 
 async def _until_signal(main: Coroutine[Any, Any, int]) -> int:

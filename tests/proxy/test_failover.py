@@ -115,7 +115,7 @@ async def test_a_kept_connection_that_died_is_noticed_by_requests_that_are_safe_
 
 
 @pytest.mark.parametrize("how", ["cancelled", "not cancelled"])
-async def test_a_client_that_hangs_up_leaves_no_session(how: str) -> None:
+async def test_a_client_that_hangs_up_leaves_no_session(how: str, caplog: pytest.LogCaptureFixture) -> None:
     """The node finishes the offer, then its session is deleted; whether or not the server cancels handlers."""
     answer_now = asyncio.Event()
 
@@ -136,6 +136,7 @@ async def test_a_client_that_hangs_up_leaves_no_session(how: str) -> None:
         else:
             async with liveman(node) as url:
                 await hang_up(url, node, answer_now)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def hang_up(url: str, node, answer_now: asyncio.Event) -> None:

@@ -4,13 +4,13 @@ A node's words pass through byte for byte wherever they need not be merged. A me
 left out of a merge.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from liveman.cluster.state import NodeState, State, StreamOnNode
+from liveman.cluster.state import NodeState, State
 
 __all__ = ["node_row", "nodes_of_stream", "streams"]
 
@@ -44,15 +44,19 @@ def node_row(state: NodeState) -> dict[str, Any]:
 def streams(state: State, nodes: Iterable[str] = ()) -> list[dict[str, Any]]:
     """All streams that nodes have told of, each merged over its nodes; `nodes` narrows them (empty: all)."""
     wanted = frozenset(nodes)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in sorted(state.streams):
-        told = {
-            alias: entry
-            for alias, entry in sorted(state.streams[name].items())
+        nodes_of_it = state.streams[name]
+        parts = {
+            alias: _members(entry.raw)
+            for alias, entry in sorted(nodes_of_it.items())
             if entry.raw is not None and (not wanted or alias in wanted)
         }
-        if told:
-            rows.append(_merged(name, told))
+        if len(parts) == 1:
+            ((alias, only),) = parts.items()
+            rows.append({**only, "node": alias})
+        elif parts:
+            rows.append(_merged(name, parts, {alias for alias in parts if nodes_of_it[alias].publishers}))
     return rows
 
 
@@ -68,11 +72,7 @@ def nodes_of_stream(state: State, stream: str, *, with_ids: bool) -> dict[str, A
     return {alias: _without_ids(raw) for alias, raw in said.items()}
 
 
-def _merged(name: str, told: Mapping[str, StreamOnNode]) -> dict[str, Any]:
-    parts = {alias: _members(entry.raw) for alias, entry in told.items()}
-    if len(parts) == 1:
-        ((alias, only),) = parts.items()
-        return {**only, "node": alias}
+def _merged(name: str, parts: Mapping[str, _Members], origins: Collection[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {"id": name}
     if created := _read_all(parts, "createdAt", int):
         merged["createdAt"] = min(created.values())
@@ -81,8 +81,8 @@ def _merged(name: str, told: Mapping[str, StreamOnNode]) -> dict[str, Any]:
             merged[side] = _merged_group(groups)
     if codecs := _read_all(parts, "codecs", list[Raw]):
         # Of the publisher's node; a relay's where that is away.
-        origin = min(codecs, key=lambda alias: (not told[alias].publishers, not codecs[alias]))
-        merged["codecs"] = codecs[origin]
+        best = min(codecs, key=lambda alias: (alias not in origins, not codecs[alias]))
+        merged["codecs"] = codecs[best]
     for flag in ("provisioned", "onDemand"):
         if values := _read_all(parts, flag, bool):
             merged[flag] = any(values.values())
@@ -108,31 +108,32 @@ def _without_ids(raw: Raw) -> dict[str, Any]:
     members: dict[str, Any] = _members(raw)
     for side in ("publish", "subscribe"):
         if side in members:
-            group: dict[str, Any] = msgspec.json.decode(members[side], type=_Members)
+            group: dict[str, Any] = _members(members[side])
             if "sessions" in group:
-                sessions = msgspec.json.decode(group["sessions"], type=list[_Members])
                 group["sessions"] = [
                     {key: value for key, value in each.items() if key not in ("id", "cascade")}
-                    for each in sessions
+                    for each in _decode(group["sessions"], list[_Members]) or ()
                 ]
             members[side] = group
     return members
 
 
-def _members(raw: Raw | None) -> _Members:
-    return msgspec.json.decode(raw or b"{}", type=_Members)
+def _members(raw: Raw) -> _Members:
+    return msgspec.json.decode(raw, type=_Members)
 
 
 def _read_all(parts: Mapping[str, _Members], key: str, type: Any) -> dict[str, Any]:
     """This member of every part that has it, and has it of this type."""
-    found = {}
-    for alias, members in parts.items():
-        if key in members:
-            try:
-                found[alias] = msgspec.json.decode(members[key], type=type)
-            except msgspec.MsgspecError:
-                continue
-    return found
+    found = {alias: _decode(members[key], type) for alias, members in parts.items() if key in members}
+    return {alias: value for alias, value in found.items() if value is not None}
+
+
+def _decode(raw: Raw, type: Any) -> Any:
+    """None: it is of another type."""
+    try:
+        return msgspec.json.decode(raw, type=type)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _number(stats: Mapping[str, Any], side: str, key: str) -> int | float:

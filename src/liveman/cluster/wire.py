@@ -119,6 +119,8 @@ _info = msgspec.json.Decoder(_WireInfo)
 
 def parse_streams(body: bytes) -> dict[str, Stream]:
     """The streams in a node's list, by id."""
+    if not body.isascii():
+        _check_utf8(body)
     streams: dict[str, Stream] = {}
     for raw in _decode(_raws, body, "the list of streams"):
         stream = _parse_stream(raw, "the list of streams")
@@ -157,6 +159,14 @@ def session_of(url: str) -> tuple[str, str] | None:
         return None
     tag = parse_session_id(session)
     return stream, tag.id if tag else session
+
+
+def _check_utf8(body: bytes) -> None:
+    # The decoder looks only at the texts that are wanted; the others are passed on, and must be sound too.
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise NodeError(f"the list of streams is not UTF-8: {error}") from None
 
 
 def _parse_stream(raw: Raw, what: str) -> Stream:

@@ -1,0 +1,407 @@
+"""Snapshots, indexes, pending sessions, relays."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.fake import body, data, session, stream
+from liveman.cluster.state import FULL, PENDING_SECONDS, Node, State
+from liveman.config import NodeConfig, Secret
+from liveman.errors import NodeError
+
+
+def state_of(*aliases: str, pub_max: int = 10) -> State:
+    """Nodes that are up."""
+    state = State()
+    for alias in aliases:
+        state.add(Node(alias, f"http://{alias}", pub_max=pub_max))
+        state.happened(alias, "success")
+    return state
+
+
+def counts(state: State, alias: str) -> tuple[int, int, int]:
+    node = state.nodes[alias]
+    return node.publishers, node.subscribers, node.relays
+
+
+def best(state: State) -> str:
+    return state.order[0][3]
+
+
+def test_a_node_is_made_from_its_configuration() -> None:
+    """Every key arrives, and the token is in no repr."""
+    config = NodeConfig("a", "http://a", Secret("s3cret"), "poll", 5, 6)
+    node = Node.from_config(config)
+    assert node == Node("a", "http://a", Secret("s3cret"), "poll", 5, 6, "config")
+    assert "s3cret" not in repr(node)
+
+
+def test_a_snapshot_replaces_what_the_node_contributed() -> None:
+    """What it no longer names is gone, other nodes' streams are untouched."""
+    state = state_of("a", "b")
+    state.apply("a", body(stream("x", ["p1"], ["v1", "v2"]), stream("y", ["p2"])))
+    state.apply("b", body(stream("x", [], ["v3"])))
+    assert counts(state, "a") == (2, 2, 0)
+    assert {name: set(nodes) for name, nodes in state.streams.items()} == {"x": {"a", "b"}, "y": {"a"}}
+    state.apply("a", body(stream("z", ["p9"])))
+    assert counts(state, "a") == (1, 0, 0)
+    assert {name: set(nodes) for name, nodes in state.streams.items()} == {"x": {"b"}, "z": {"a"}}
+    assert state.find("x", "v1") is None
+
+
+def test_an_unusable_snapshot_changes_nothing() -> None:
+    """The last good one stands, also when only a part of it is bad."""
+    state = state_of("a")
+    state.apply("a", body(stream("x", ["p1"])))
+    with pytest.raises(NodeError):
+        state.apply("a", b'[{"id": "y"}, {"id": 7}]')
+    assert set(state.streams) == {"x"}
+    assert counts(state, "a") == (1, 0, 0)
+
+
+def test_sessions_that_have_left_count_nowhere() -> None:
+    """A viewer who left stays listed for a while."""
+    state = state_of("a")
+    left = session("old", leaveAt=1795229960000, state="closed")
+    state.apply("a", body(stream("x", ["p"], ["v", left])))
+    assert counts(state, "a") == (1, 1, 0)
+    assert state.find("x", "old") is None
+
+
+def test_publishers_and_subscribers_are_found_by_their_ids() -> None:
+    """Both kinds are indexed."""
+    state = state_of("a", "b")
+    state.apply("b", body(stream("x", ["p"], ["v"])))
+    assert state.find("x", "p") == state.find("x", "v") == "b"
+    assert state.find("y", "p") is None
+
+
+def test_a_session_that_is_listed_twice_counts_once() -> None:
+    """Duplicated ids are no two sessions."""
+    state = state_of("a")
+    state.apply("a", body(stream("x", ["p", "p"], ["p", "v"])))
+    assert counts(state, "a") == (1, 1, 0)
+
+
+def test_a_pending_session_counts_at_once_and_makes_its_stream_known() -> None:
+    """Two fast publishers do not land on one place; a viewer finds the stream."""
+    state = state_of("a", "b", pub_max=1)
+    state.session_created("a", "publish", "x", "p", now=0)
+    assert counts(state, "a") == (1, 0, 0)
+    assert best(state) == "b"
+    assert state.find("x", "p") == "a"
+    assert set(state.streams["x"]) == {"a"}
+
+
+def test_a_pending_session_outlives_snapshots_that_do_not_have_it() -> None:
+    """They were made before it."""
+    state = state_of("a")
+    state.session_created("a", "subscribe", "x", "v", now=0)
+    state.apply("a", body(stream("x", ["p"])))
+    state.apply("a", body(stream("y")))
+    assert counts(state, "a") == (0, 1, 0)
+    assert state.find("x", "v") == "a"
+
+
+@pytest.mark.parametrize("leave_at", [0, 1795229960000])
+def test_a_snapshot_confirms_a_pending_session(leave_at: int) -> None:
+    """From then on only snapshots say whether it is there; one that left is as good."""
+    state = state_of("a")
+    state.session_created("a", "subscribe", "x", "v", now=0)
+    state.apply("a", body(stream("x", ["p"], [session("v", leaveAt=leave_at)])))
+    assert counts(state, "a") == (1, 0 if leave_at else 1, 0)
+    state.expire(now=PENDING_SECONDS + 1)
+    assert counts(state, "a") == (1, 0 if leave_at else 1, 0)
+    state.apply("a", body(stream("x", ["p"])))
+    assert counts(state, "a") == (1, 0, 0)
+
+
+def test_a_snapshot_may_be_faster_than_the_answer() -> None:
+    """Then the session is not counted again."""
+    state = state_of("a")
+    state.apply("a", body(stream("x", ["p"])))
+    state.session_created("a", "publish", "x", "p", now=0)
+    assert counts(state, "a") == (1, 0, 0)
+    state.expire(now=PENDING_SECONDS + 1)
+    assert counts(state, "a") == (1, 0, 0)
+
+
+def test_pending_sessions_expire_in_their_order() -> None:
+    """Each after its own time, and the stream with the last of them."""
+    state = state_of("a", "b")
+    state.session_created("a", "publish", "x", "p", now=0)
+    state.session_created("b", "subscribe", "x", "v", now=4)
+    state.expire(now=PENDING_SECONDS - 0.1)
+    assert set(state.streams["x"]) == {"a", "b"}
+    state.expire(now=PENDING_SECONDS)
+    assert set(state.streams["x"]) == {"b"}
+    state.expire(now=PENDING_SECONDS + 4)
+    assert state.streams == {}
+    assert counts(state, "a") == counts(state, "b") == (0, 0, 0)
+
+
+def test_a_deleted_pending_session_is_gone_at_once() -> None:
+    """And does not expire once more."""
+    state = state_of("a")
+    state.session_created("a", "publish", "x", "p", now=0)
+    state.session_deleted("a", "x", "p")
+    assert state.streams == {}
+    assert counts(state, "a") == (0, 0, 0)
+    state.session_created("a", "publish", "x", "p", now=5)
+    state.expire(now=PENDING_SECONDS + 1)
+    assert counts(state, "a") == (1, 0, 0)
+
+
+def test_a_deleted_session_of_a_snapshot_frees_its_place_at_once() -> None:
+    """The stream itself stays until a snapshot says otherwise."""
+    state = state_of("a")
+    snapshot = body(stream("x", ["p"], ["v"]))
+    state.apply("a", snapshot)
+    state.session_deleted("a", "x", "v")
+    assert counts(state, "a") == (1, 0, 0)
+    assert set(state.streams) == {"x"}
+    state.apply("a", snapshot)
+    assert counts(state, "a") == (1, 1, 0)  # The node says so still.
+
+
+@pytest.mark.parametrize(("alias", "name", "id"), [("z", "x", "p"), ("a", "y", "p"), ("a", "x", "q")])
+def test_unknown_sessions_can_be_deleted_harmlessly(alias: str, name: str, id: str) -> None:
+    """Whoever asks may be late."""
+    state = state_of("a")
+    state.apply("a", body(stream("x", ["p"])))
+    state.session_deleted(alias, name, id)
+    assert counts(state, "a") == (1, 0, 0)
+
+
+def test_the_streams_of_a_node_that_is_down_are_gone() -> None:
+    """Pending ones too; nothing is left in any index, and its way back begins empty."""
+    state = state_of("a", "b")
+    snapshot = body(stream("x", ["p"], ["v"]))
+    state.apply("a", snapshot)
+    state.session_created("a", "publish", "y", "q", now=0)
+    state.happened("a", "failure")
+    state.happened("a", "failure")
+    assert set(state.streams) == {"x", "y"}
+    state.happened("a", "failure")
+    assert state.streams == {}
+    assert counts(state, "a") == (0, 0, 0)
+    assert [place[3] for place in state.order] == ["b"]
+    state.session_created("a", "publish", "z", "r", now=1)
+    assert state.streams == {}
+    state.expire(now=100)
+    state.apply("a", snapshot)
+    state.happened("a", "success")
+    assert counts(state, "a") == (1, 1, 0)
+    assert [place[3] for place in state.order] == ["b", "a"]
+
+
+def test_the_order_of_placement() -> None:
+    """Up before suspect before full; most free places, then least load, then the alias."""
+    state = State()
+    for alias, pub_max in [("a", 5), ("b", 9), ("c", 9), ("d", 9), ("e", 99), ("f", 0)]:
+        state.add(Node(alias, "http://x", pub_max=pub_max))
+        if alias != "e":
+            state.happened(alias, "success")
+    state.apply("b", body(stream("x", [], ["v"])))
+    assert [(place[0], place[3]) for place in state.order] == [
+        (0, "c"),
+        (0, "d"),
+        (0, "b"),
+        (0, "a"),
+        (1, "e"),
+        (FULL, "f"),
+    ]
+
+
+def test_the_subscriber_limit_is_the_lesser_of_two() -> None:
+    """The configuration's and the node's own."""
+    from liveman.cluster.wire import Strategy
+
+    state = State()
+    state.add(Node("a", "http://a", sub_max=5))
+    node = state.nodes["a"]
+    limits = []
+    for reported in (None, 2, 9):
+        state.describe("a", Strategy(b"{}", reported), None)
+        limits.append(node.sub_max)
+    assert limits == [5, 2, 5]
+
+
+class TestRelays:
+    """A relay takes no place at either end, but counts as load; it is never an origin."""
+
+    def test_push_is_recognised_from_the_source(self) -> None:
+        """Only the source's subscriber says so; the destination's publisher carries no sign."""
+        for order in (("a", "b"), ("b", "a")):
+            state = state_of("a", "b")
+            for alias in order:
+                state.apply(alias, data("push_source.json" if alias == "a" else "push_destination.json"))
+            assert counts(state, "a") == (1, 1, 1), order
+            assert counts(state, "b") == (0, 0, 1), order
+            assert state.streams["cam"]["b"].publishers == 0
+
+    def test_pull_is_recognised_from_the_destination(self) -> None:
+        """The source's subscriber carries no sign. Here a push is going on too."""
+        for order in (("a", "b"), ("b", "a")):
+            state = state_of("a", "b")
+            for alias in order:
+                state.apply(alias, data("pull_source.json" if alias == "a" else "pull_destination.json"))
+            assert counts(state, "a") == (1, 1, 2), order
+            assert counts(state, "b") == (0, 0, 1), order
+            assert state.streams["other"]["b"].publishers == 0
+
+    def test_an_older_node_pushes_and_pulls_to_itself(self) -> None:
+        """Its members have other names."""
+        state = state_of("a")
+        state.apply("a", data("older_relays.json"))
+        assert counts(state, "a") == (1, 1, 4)
+        assert [name for name, nodes in state.streams.items() if nodes["a"].publishers] == ["web-0"]
+
+    def test_a_relay_through_liveman_is_recognised_by_its_tagged_id(self) -> None:
+        """A push to the direct route gets Liveman's own session id."""
+        state = state_of("a", "b")
+        url = "https://liveman/live/session/x/relay.abcdefghpmmmmmmmm"
+        cascade = {"targetUrl": "https://liveman/live/api/whip/b/x", "sessionUrl": url}
+        state.apply("b", body(stream("x", ["relay"])))
+        assert counts(state, "b") == (1, 0, 0)
+        state.apply("a", body(stream("x", ["p"], [session("s", cascade=cascade)])))
+        assert counts(state, "b") == (0, 0, 1)
+
+    def test_a_pending_session_that_a_relay_names_is_no_publisher(self) -> None:
+        """The source's snapshot may come before the destination's 201."""
+        state = state_of("a", "b")
+        cascade = {"targetUrl": "http://b/whip/x", "sessionUrl": "http://b/session/x/relay"}
+        state.apply("a", body(stream("x", ["p"], [session("s", cascade=cascade)])))
+        state.session_created("b", "publish", "x", "relay", now=0)
+        assert counts(state, "b") == (0, 0, 1)
+
+    def test_a_relay_stays_one_when_its_source_forgets_it(self) -> None:
+        """The source restarted empty, or is away: what it fed is no origin meanwhile."""
+        state = state_of("a", "b")
+        state.apply("a", data("push_source.json"))
+        state.apply("b", data("push_destination.json"))
+        state.apply("a", b"[]")
+        assert counts(state, "b") == (0, 0, 1)
+        state.apply("b", data("push_destination.json").replace(b"42262", b"42263"))
+        assert counts(state, "b") == (0, 0, 1)
+
+    def test_a_source_that_is_down_still_marks_its_relays(self) -> None:
+        """Also those of a destination that comes back meanwhile."""
+        state = state_of("a", "b")
+        state.apply("a", data("push_source.json"))
+        for _ in range(3):
+            state.happened("a", "failure")
+        state.apply("b", data("push_destination.json"))
+        assert counts(state, "b") == (0, 0, 1)
+
+    def test_a_new_session_after_a_relay_is_a_publisher(self) -> None:
+        """The mark belongs to the session, not to the stream."""
+        state = state_of("a", "b")
+        state.apply("a", data("push_source.json"))
+        state.apply("b", data("push_destination.json"))
+        state.apply("a", b"[]")
+        state.apply("b", body(stream("cam", ["another"])))
+        assert counts(state, "b") == (1, 0, 0)
+
+    @pytest.mark.parametrize("cascade", [None, {}, {"sourceUrl": None}, {"later": "x"}])
+    def test_a_cascade_that_names_nothing_is_none(self, cascade: object) -> None:
+        """Members may be there and empty."""
+        state = state_of("a")
+        state.apply("a", body(stream("x", [session("p", cascade=cascade)])))
+        assert counts(state, "a") == (1, 0, 0)
+
+    def test_a_relay_that_has_left_marks_nobody(self) -> None:
+        """Its session id is history."""
+        state = state_of("a", "b")
+        cascade = {"targetUrl": "http://b/whip/x", "sessionUrl": "http://b/session/x/p"}
+        state.apply("a", body(stream("x", [], [session("s", leaveAt=5, cascade=cascade)])))
+        state.apply("b", body(stream("x", ["p"])))
+        assert counts(state, "b") == (1, 0, 0)
+
+
+ALIASES = ["a", "b", "c"]
+_alias = st.sampled_from(ALIASES)
+_name = st.sampled_from(["x", "y"])
+_id = st.sampled_from(["1", "2", "3"])
+_kind = st.sampled_from(["publish", "subscribe"])
+_stream = st.tuples(
+    _name, st.lists(_id, max_size=2), st.lists(_id, max_size=2), st.none() | st.tuples(_name, _id)
+)
+_step = st.one_of(
+    st.tuples(st.just("apply"), _alias, st.lists(_stream, max_size=2, unique_by=lambda row: row[0])),
+    st.tuples(st.just("created"), _alias, _kind, _name, _id),
+    st.tuples(st.just("deleted"), _alias, _name, _id),
+    st.tuples(st.just("happened"), _alias, st.sampled_from(["success", "failure", "failure"])),
+    st.tuples(st.just("time"), st.sampled_from([1, 6, 11])),
+)
+
+
+def _snapshot(rows: Sequence[tuple[str, list[str], list[str], tuple[str, str] | None]]) -> bytes:
+    def listed(id: str, end: tuple[str, str] | None) -> dict[str, object]:
+        if end is None:
+            return session(id)
+        return session(
+            id, cascade={"targetUrl": "http://n/whip/x", "sessionUrl": f"http://n/session/{end[0]}/{end[1]}"}
+        )
+
+    return body(*(stream(n, list(p), [listed(id, end) for id in s]) for n, p, s, end in rows))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_step, max_size=30))
+def test_counts_and_orders_always_agree_with_the_sessions(steps: list[tuple[object, ...]]) -> None:
+    """Whatever happens: every counter is what a recount gives, and nothing empty or down stays indexed."""
+    state = state_of(*ALIASES, pub_max=2)
+    now = 0.0
+    for step in steps:
+        match step:
+            case ("apply", str(alias), list(rows)):
+                state.apply(alias, _snapshot(rows))
+                state.happened(alias, "success")
+            case ("created", str(alias), ("publish" | "subscribe") as kind, str(name), str(id)):
+                state.session_created(alias, kind, name, id, now)
+            case ("deleted", str(alias), str(name), str(id)):
+                state.session_deleted(alias, name, id)
+            case ("happened", str(alias), ("success" | "failure") as event):
+                state.happened(alias, event)
+            case ("time", int(seconds)):
+                now += seconds
+                state.expire(now)
+        _check(state)
+    state.expire(now + PENDING_SECONDS)
+    assert not state._deadlines
+    for alias in ALIASES:
+        state.apply(alias, b"[]")
+    assert state.streams == {}
+    assert state._ends == {}
+    assert [counts(state, alias) for alias in ALIASES] == [(0, 0, 0)] * 3
+
+
+def _check(state: State) -> None:
+    index: dict[str, set[str]] = {}
+    for alias, node in state.nodes.items():
+        totals = {"publish": 0, "subscribe": 0, "relay": 0}
+        for name, entry in node.streams.items():
+            index.setdefault(name, set()).add(alias)
+            roles = list(entry.sessions.values())
+            assert (entry.publishers, entry.subscribers, entry.relays) == tuple(
+                roles.count(role)
+                for role in ("publish", "subscribe", "relay")  # type: ignore[arg-type]
+            )
+            for role in roles:
+                totals[role] += 1
+            assert state.streams[name][alias] is entry
+            assert entry.raw is not None or entry.sessions
+        assert (node.publishers, node.subscribers, node.relays) == tuple(totals.values())
+        assert node.health.status != "down" or not node.streams
+    assert {name: set(nodes) for name, nodes in state.streams.items()} == index
+    assert state.order == sorted(node.place for node in state.nodes.values() if node.place is not None)
+    assert {place[3] for place in state.order} == {
+        alias for alias, node in state.nodes.items() if node.health.status != "down"
+    }
+    for rank, taken, load, alias in state.order:
+        node = state.nodes[alias]
+        assert (-taken, load) == (node.node.pub_max - node.publishers, node.subscribers + node.relays)
+        assert rank == (FULL if taken >= 0 else 0 if node.health.status == "up" else 1)
