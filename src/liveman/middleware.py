@@ -298,6 +298,8 @@ def _check_head(request: web.Request, path: str) -> None:
 def _check_path(path: str) -> None:
     if _BAD_ESCAPE.search(path):
         raise BadRequest("The path holds a '%' that is not followed by two hexadecimal digits.")
+    if "#" in path:
+        raise BadRequest("The path holds a fragment, which is never sent.")
     if _DOT_SEGMENT.search(path):
         raise BadRequest("The path holds a '.' or '..' segment.")
     try:

@@ -76,7 +76,8 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
         import uvloop
     except ImportError:
         raise LivemanError("uvloop is not installed: pip install 'liveman[speed]'.") from None
-    return uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 async def _until_signal(main: Coroutine[Any, Any, int]) -> int:

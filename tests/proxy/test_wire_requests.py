@@ -188,6 +188,7 @@ HOSTILE = {
     "dots": (b"POST /whip/.. HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "dots on the way": (b"POST /whip/../api/streams/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "encoded dots": (b"GET /session/%2e%2e/x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a fragment": (b"POST /whip/a#b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "a backslash": (b"POST /whip/a\\b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "an empty stream": (b"POST /whip/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "a long stream": (b"POST /whip/" + b"x" * 256 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),

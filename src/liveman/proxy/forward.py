@@ -5,7 +5,7 @@ not know of.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 from aiohttp import hdrs, web
@@ -202,7 +202,8 @@ class Forwarder:
                 if not isinstance(error, NodeError):
                     raise
                 stale = exchange.reused and not exchange.begun and not isinstance(error, NodeTimeout)
-                if stale and request.method in _REPEATABLE and not fresh:
+                repeatable = request.method in _REPEATABLE and not isinstance(body, AsyncIterator)
+                if stale and repeatable and not fresh:
                     fresh = True
                     continue
                 self.cluster.node_failed(node.alias, error.detail)
