@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession
-from support.liveman import liveman
 
 from liveman.config import Database, ExtraIce, Liveion, NodeConfig, Secret
 from liveman.demo.client import SignallingFailed, publish, subscribe
 from liveman.demo.nodes import buildin_nodes
 from liveman.demo.pictures import QUADRANTS, MovingPicture, Quadrants, Tone, quadrant_colours
+from support.liveman import liveman
 
 THREE = Liveion(count=3, sub_max=1)
 

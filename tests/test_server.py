@@ -6,12 +6,12 @@ import socket
 
 import pytest
 from aiohttp import ClientSession
-from support.liveman import OFFER, config_for, exchange, liveman, request_bytes
-from support.raw_node import Received, answer, raw_node
 
 from liveman import create_app
 from liveman.errors import ConfigError, LivemanError
 from liveman.server import serving
+from support.liveman import OFFER, config_for, exchange, liveman, request_bytes
+from support.raw_node import Received, answer, raw_node
 
 CLOSE = "Connection: close"
 POST = request_bytes("POST", "/whip/cam", "Content-Type: application/sdp", CLOSE, body=OFFER)

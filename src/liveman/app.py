@@ -101,10 +101,10 @@ def _provider_tables(extra_ice: object) -> dict[str, Any]:
     """What of the raw table ``[extra_ice]`` belongs to providers."""
     if not isinstance(extra_ice, Mapping):
         return {}
-    own = {attribute.name for attribute in fields(ExtraIce)} - {"ice_servers"}
-    return {
-        key: value for key, value in extra_ice.items() if key not in own and isinstance(value, Mapping | list)
-    }
+    own = {attribute.name for attribute in fields(ExtraIce)}
+    tables = {key: value for key, value in extra_ice.items() if key not in own and isinstance(value, Mapping)}
+    static = extra_ice.get("ice_servers")
+    return {"ice_servers": static, **tables} if isinstance(static, list) and static else tables
 
 
 def _tables(extra_ice: ExtraIce) -> dict[str, Any]:
