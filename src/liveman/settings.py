@@ -1,11 +1,9 @@
 """Reads the configuration: the file (TOML), the environment on top, strictly structured into `config.Config`.
 
-`load` does it all. What it is made of serves those who want every fault and warning as values, such as
-``liveman check``: `find_file` → `read` → `structure` → `describe`.
+`find_file` → `read` → `structure`, and `describe` the other way: every fault and warning is a value.
 """
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,13 +17,11 @@ from cattrs import Converter
 from liveman import forms
 from liveman.config import Config, ExtraIce, FsStorage, Http, OssStorage, S3Storage, Secret, Storage
 from liveman.errors import ConfigError, Fault
-from liveman.logs import LEVELS, get_logger
+from liveman.logs import LEVELS
 from liveman.secret import alias_tag
 from liveman.strict import key_path, keys, strict_converter, structure_strictly
 
-__all__ = ["describe", "find_file", "load", "read", "structure"]
-
-log = get_logger("liveman.settings")
+__all__ = ["describe", "find_file", "read", "structure"]
 
 #: Where the file is looked for when none is named, as the original does.
 PLACES = ("./liveman.toml", "/etc/live777/liveman.toml")
@@ -34,19 +30,6 @@ PLACES = ("./liveman.toml", "/etc/live777/liveman.toml")
 WITHOUT_EFFECT = ("cascade", "net4mqtt", "recorder", "auto_record", "record_sync", "playback")
 
 _LARGEST = 1024 * 1024
-
-
-def load(path: str | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """The configuration from this file, or from the first of PLACES, or by default; warnings are logged.
-
-    ``environ`` is the process's environment when not given. Raises ConfigError with all faults.
-    """
-    config, faults, warnings = structure(read(find_file(path), os.environ if environ is None else environ))
-    for warning in warnings:
-        log.warning(warning)
-    if config is None:
-        raise ConfigError(*faults)
-    return config
 
 
 def find_file(path: str | None) -> Path | None:
