@@ -51,6 +51,7 @@ PURE = {
     "liveman.cluster.health",
     "liveman.cluster.placement",
     "liveman.cluster.decision",
+    "liveman.cluster.listing",
     "liveman.proxy.headers",
     "liveman.proxy.http1",
     "liveman.proxy.routing",

@@ -9,7 +9,22 @@ from typing import Any
 
 from attrs import define, field
 
+from liveman.cluster.watch import Timing
+
 DATA = Path(__file__).parent.parent / "data" / "cluster"
+
+#: Everything that takes seconds takes hundredths here.
+FAST = Timing(
+    poll=0.02,
+    connect=0.3,
+    total=0.3,
+    silence=0.3,
+    quick=(0.03, 0.03),
+    backoff=(0.02, 0.05),
+    first=1.0,
+    look_up=0.3,
+    retries=(0.01,),
+)
 
 #: Writes an answer to one request, and may hang, or close.
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -66,6 +81,7 @@ class FakeNode:
     listeners: list[asyncio.StreamWriter] = field(factory=list)
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(factory=set)
+    _tasks: set["asyncio.Task[None] | None"] = field(factory=set)
 
     @property
     def url(self) -> str:
@@ -94,11 +110,15 @@ class FakeNode:
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
+        for task in self._tasks:
+            assert task is not None
+            task.cancel()
         self.listeners.clear()
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self._tasks.add(asyncio.current_task())
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -107,9 +127,10 @@ class FakeNode:
                 self.received.append((line, fields))
                 await self._answer(line, writer)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # Ended by the other side, or by `stop`.
         finally:
+            self._tasks.discard(asyncio.current_task())
             self._writers.discard(writer)
             writer.close()
 
@@ -140,8 +161,13 @@ async def fake_node(**members: Any) -> AsyncIterator[FakeNode]:
         await node.stop()
 
 
+async def hang(writer: asyncio.StreamWriter) -> None:
+    """Answer never."""
+    await asyncio.Event().wait()
+
+
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Wait until something has become true."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # What is waited for tells nobody.
+        while not condition():
             await asyncio.sleep(0.005)

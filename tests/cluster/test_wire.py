@@ -159,6 +159,7 @@ EVENTS = [
     ("one space of two", b"data:  x\n\n", [b" x"]),
     ("crlf", b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
     ("cr", b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+    ("crlf in a message", b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
     ("lines are joined", b"data: a\ndata: b\n\n", [b"a\nb"]),
     ("comments", b":\n\n: hello\ndata: a\n:x\n\n", [b"a"]),
     ("no data, no message", b"id: 1\nretry: 5\n\n\n\n", []),

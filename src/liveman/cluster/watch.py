@@ -4,6 +4,7 @@ A node with server-sent events is listened to, others are polled. What the watch
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -70,6 +71,9 @@ class Watcher:
         self._wake = asyncio.Event()
         self._limit: asyncio.Timeout | None = None
         self._missed = 0
+        """Failed attempts in a row, whatever clients' requests met meanwhile."""
+        self._hurried = -math.inf
+        """When the last attempt was due that a client's request has brought forward."""
         self._polls = node.mode == "poll"
         self._described = False
         self._describing = False
@@ -149,24 +153,27 @@ class Watcher:
         raise NodeError("the event stream ended")
 
     async def _pause(self) -> None:
-        """Wait until the next attempt is due."""
+        """Wait until the next attempt is due; what clients' requests tell brings it forward."""
+        timing = self._timing
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._delay()
         while True:
-            self._wake.clear()
+            if self._wake.is_set():
+                self._wake.clear()
+                # Not more often than this, however many requests fail while the probes succeed.
+                due = min(due, max(clock() + timing.quick[0], self._hurried + timing.backoff[0]))
+                self._hurried = due
             try:
-                async with asyncio.timeout(self._delay()):
+                async with asyncio.timeout_at(due):
                     await self._wake.wait()
             except TimeoutError:
-                return
-            if self._known.health.status == "up":
                 return
 
     def _delay(self) -> float:
         timing = self._timing
-        health = self._known.health
-        failures = max(self._missed, health.failures)
-        if failures:
-            return retry_after(failures, quick=timing.quick, backoff=timing.backoff, jitter=random.random())
-        return timing.poll * random.uniform(0.9, 1.1) if self._polls else timing.quick[0]
+        if not self._missed:
+            return timing.poll * random.uniform(0.9, 1.1)
+        return retry_after(self._missed, quick=timing.quick, backoff=timing.backoff, jitter=random.random())
 
     def _kick(self) -> None:
         self._wake.set()
