@@ -36,6 +36,7 @@ check: install
 bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
 	$(BIN)/python bench/signalling.py
+	$(BIN)/python bench/idle.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
-from support.liveman import OFFER, liveman
-from support.raw_node import raw_node
 
 from liveman.config import ExtraIce
+from support.liveman import OFFER, liveman
+from support.raw_node import raw_node
 
 SECRET = "the-static-auth-secret"
 
@@ -33,7 +33,11 @@ async def coturn(folder: Path) -> AsyncIterator[int]:
         f"-r liveman --allow-loopback-peers --pidfile {folder}/pid --log-file stdout"
     )
     process = await asyncio.create_subprocess_exec(
-        "turnserver", *options.split(), cwd=folder, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        "turnserver",
+        *options.split(),
+        cwd=folder,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         async with asyncio.timeout(20):
@@ -72,7 +76,9 @@ async def allocates(port: int, username: str, password: str) -> bool:
 @pytest.fixture
 async def credentials() -> tuple[str, str]:
     """Username and credential from a 201 of Liveman."""
-    extra_ice = ExtraIce(providers={"coturn": {"secret": SECRET, "urls": ["turn:127.0.0.1:3478?transport=udp"]}})
+    extra_ice = ExtraIce(
+        providers={"coturn": {"secret": SECRET, "urls": ["turn:127.0.0.1:3478?transport=udp"]}}
+    )
     async with raw_node() as node, liveman(node, extra_ice=extra_ice) as url, ClientSession(url) as client:
         headers = {"Content-Type": "application/sdp"}
         async with client.post("/whip/cam", data=OFFER, headers=headers) as response:
