@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import re
+from functools import lru_cache
 from typing import Literal
 
 from attrs import frozen
@@ -31,9 +32,10 @@ class SessionTag:
     mac: str
 
 
+@lru_cache(maxsize=4096)
 def alias_tag(alias: str) -> str:
     """The 8 characters that stand for a node in its session ids."""
-    return _base32(hashlib.blake2b(alias.encode()).digest())[:8]
+    return _eight(hashlib.blake2b(alias.encode()).digest())
 
 
 def build_session_id(secret: bytes, *, alias: str, kind: Kind, stream: str, id: str) -> str:
@@ -60,8 +62,9 @@ def _mac(secret: bytes, alias: str, kind: str, stream: str, id: str) -> str:
     parts = [part.encode() for part in (alias, kind, stream, id)]
     message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
     key = secret if len(secret) <= 64 else hashlib.blake2b(secret).digest()
-    return _base32(hashlib.blake2b(message, key=key, person=b"liveman session").digest())[:8]
+    return _eight(hashlib.blake2b(message, key=key, person=b"liveman session").digest())
 
 
-def _base32(digest: bytes) -> str:
-    return base64.b32encode(digest).decode().lower()
+def _eight(digest: bytes) -> str:
+    """The first 8 characters in base32, which stand for 5 bytes."""
+    return base64.b32encode(digest[:5]).decode().lower()

@@ -216,12 +216,17 @@ class _Node:
         while not self._is_ending:
             rings = sfu.bell.rings
             message = b"data: " + _encoded(await sfu.snapshot(names)) + b"\n\n"
-            async with asyncio.timeout(SSE_STALLED):
-                if message != sent:
-                    await response.write(message)
-                    sent = message
-                elif is_idle:
-                    await response.write(b":\n\n")
+            try:
+                async with asyncio.timeout(SSE_STALLED):
+                    if message != sent:
+                        await response.write(message)
+                        sent = message
+                    elif is_idle:
+                        await response.write(b":\n\n")
+            except TimeoutError:
+                if request.transport:
+                    request.transport.abort()
+                break
             is_idle = not await sfu.bell.wait(rings, SSE_IDLE)
         return response
 
