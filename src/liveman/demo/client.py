@@ -14,7 +14,6 @@ from urllib.parse import urljoin
 from aiohttp import ClientSession, DummyCookieJar
 from aiortc import (
     MediaStreamTrack,
-    RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
@@ -24,7 +23,7 @@ from av import VideoFrame
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from liveman.demo.hosts import offer_reachable_addresses
+from liveman.demo.peers import new_peer
 from liveman.errors import LivemanError
 from liveman.tasks import TaskOwner
 
@@ -56,7 +55,7 @@ class SignallingFailed(LivemanError):
 
 async def publishing_peer(tracks: Sequence[MediaStreamTrack]) -> RTCPeerConnection:
     """A peer connection with an offer of these tracks; its localDescription holds all candidates."""
-    peer = _new_peer()
+    peer = new_peer()
     for track in tracks:
         peer.addTransceiver(track, direction="sendonly")
     await peer.setLocalDescription()
@@ -65,7 +64,7 @@ async def publishing_peer(tracks: Sequence[MediaStreamTrack]) -> RTCPeerConnecti
 
 async def watching_peer(kinds: Sequence[str] = ("audio", "video")) -> RTCPeerConnection:
     """A peer connection with an offer to receive; its localDescription holds all candidates."""
-    peer = _new_peer()
+    peer = new_peer()
     for kind in kinds:
         peer.addTransceiver(kind, direction="recvonly")
     await peer.setLocalDescription()
@@ -238,11 +237,6 @@ class Subscriber(_Client):
             else:
                 self.audio_frames += 1
             await self._notify()
-
-
-def _new_peer() -> RTCPeerConnection:
-    offer_reachable_addresses()
-    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 
 def _fragment(offer: str) -> str:

@@ -15,7 +15,6 @@ import sys
 
 from aiohttp import web
 
-from liveman.demo.hosts import offer_reachable_addresses
 from liveman.demo.media import forward_encoded_frames
 from liveman.demo.routes import NodeSettings, create_node_app
 from liveman.logs import configure
@@ -34,7 +33,6 @@ def main() -> None:
         ice_servers=json.loads(os.environ.get("LIVEMAN_NODE_ICE_SERVERS", "[]")),
     )
     configure("warn")
-    offer_reachable_addresses()
     forward_encoded_frames()
     try:
         asyncio.run(_serve(settings, options.listen, options.until_eof))

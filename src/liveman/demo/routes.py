@@ -43,7 +43,7 @@ def create_node_app(settings: NodeSettings) -> web.Application:
     """The node as an application; its `Sfu` lives and dies with it."""
     app = web.Application(client_max_size=_LARGEST_BODY)
     node = _Node(settings)
-    app.router.add_route("*", "/{path:.*}", node.answer)
+    app.router.add_route("*", r"/{path:[\s\S]*}", node.answer)
     app.cleanup_ctx.append(_sfu)
     app.on_shutdown.append(node.shut_down)
     app.on_response_prepare.append(_set_headers)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from aiortc import (
-    RTCConfiguration,
-    RTCPeerConnection,
     RTCRtpCodecCapability,
     RTCRtpCodecParameters,
     RTCSessionDescription,
@@ -19,6 +17,7 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp
 from aiortc.stats import RTCTransportStats
 
 from liveman.demo.media import ForwardTrack, Hub
+from liveman.demo.peers import new_peer
 from liveman.demo.refusal import Refused
 from liveman.demo.sdp import check_syntax, parse_fragment, usable_offer
 from liveman.tasks import TaskOwner
@@ -68,7 +67,7 @@ class Session:
         self.traffic = Traffic()
         self._tracks: list[ForwardTrack] = []
         self._forwarding: list[asyncio.Task[None]] = []
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._pc = new_peer()
         self._pc.on("connectionstatechange", lambda: changed(self))
 
     @property

@@ -5,6 +5,7 @@ POST or PATCH never again, whatever happens; others once more when a kept connec
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -126,7 +127,7 @@ class Upstream:
         except TimeoutError:
             raise NodeUnreachable("The node did not accept a connection within 2 s.") from None
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            reason = os.strerror(error.errno) if error.errno else type(error).__name__
             raise NodeUnreachable(f"The node cannot be reached ({reason}).") from error
         assert isinstance(protocol, Connection)
         if protocol.closing:
