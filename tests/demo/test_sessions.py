@@ -131,6 +131,8 @@ async def test_a_client_that_never_connects_is_dropped(monkeypatch: pytest.Monke
             return (await stream_of(url, "cam"))["publish"]["leaveAt"] > 0
 
         await until(dropped)
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert not any(name.startswith("forward") for name in names)
     assert await settled() == set()
 
 

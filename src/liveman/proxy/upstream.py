@@ -6,6 +6,8 @@ POST or PATCH never again, whatever happens; others once more when a kept connec
 
 import asyncio
 import os
+import socket
+import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -127,8 +129,7 @@ class Upstream:
         except TimeoutError:
             raise NodeUnreachable("The node did not accept a connection within 2 s.") from None
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else type(error).__name__
-            raise NodeUnreachable(f"The node cannot be reached ({reason}).") from error
+            raise NodeUnreachable(f"The node cannot be reached: {_why(error)}.") from error
         assert isinstance(protocol, Connection)
         if protocol.closing:
             raise NodeUnreachable("The node closed the connection at once.")
@@ -159,6 +160,16 @@ async def dial_tcp(
         ssl=tls or None,
         happy_eyeballs_delay=0.25,
     )
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return "it does not speak TLS as it should"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def _framing(request: Request) -> tuple[tuple[bytes, bytes], ...]:
