@@ -5,7 +5,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,23 @@ SECRET = "the-static-auth-secret"
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port that is free, with its neighbour, for TCP and UDP: turnserver listens on both of both."""
+    while True:
+        with ExitStack() as stack:
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            wanted = [
+                (socket.SOCK_DGRAM, port),
+                (socket.SOCK_STREAM, port + 1),
+                (socket.SOCK_DGRAM, port + 1),
+            ]
+            try:
+                for kind, number in wanted:
+                    stack.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            return port
 
 
 @asynccontextmanager
@@ -64,7 +78,7 @@ async def allocates(port: int, username: str, password: str) -> bool:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             said, _ = await process.communicate()
     finally:
         if process.returncode is None:

@@ -286,6 +286,7 @@ def _check_head(request: web.Request, path: str) -> None:
     """Refuse what aiohttp's parser lets through and a strict server would not."""
     version = request.version
     if version not in (HttpVersion11, HttpVersion10):
+        request._cache["version"] = HttpVersion11  # aiohttp would repeat the client's in the answer.
         raise BadVersion
     headers = request.headers
     host = headers.get(hdrs.HOST, "")
