@@ -1,7 +1,6 @@
 """The main job with real media: a publisher, Liveman, built-in nodes, viewers."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,25 +10,11 @@ from aiohttp import ClientSession
 from liveman.config import Database, ExtraIce, Liveion, NodeConfig, Secret
 from liveman.demo.client import SignallingFailed, publish, subscribe
 from liveman.demo.nodes import buildin_nodes
-from liveman.demo.pictures import QUADRANTS, MovingPicture, Quadrants, Tone, quadrant_colours
+from liveman.demo.pictures import MovingPicture, Quadrants, Tone, quadrant_colours
 from support.liveman import liveman
+from support.nodes import alike, until
 
 THREE = Liveion(count=3, sub_max=1)
-
-
-def alike(found: tuple, wanted: tuple = QUADRANTS) -> bool:
-    """Whether colours are the same but for what a codec loses."""
-    return all(
-        abs(a - b) < 40
-        for one, other in zip(found, wanted, strict=True)
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.05)
 
 
 async def get(url: str, path: str):

@@ -152,7 +152,8 @@ def json_response(
     headers: Mapping[str, str] | None = None,
     content_type: str = "application/json",
 ) -> web.Response:
-    body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    # A header's bytes that are no UTF-8 stand in it as lone surrogates.
+    body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     return web.Response(status=status, body=body, content_type=content_type, headers=headers)
 
 

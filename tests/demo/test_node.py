@@ -5,7 +5,7 @@ import importlib.util
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,24 +16,11 @@ from liveman.config import Secret
 from liveman.demo import routes
 from liveman.demo.client import SignallingFailed, publish, subscribe
 from liveman.demo.nodes import buildin_nodes
-from liveman.demo.pictures import QUADRANTS, MovingPicture, Quadrants, Tone, quadrant_colours
+from liveman.demo.pictures import MovingPicture, Quadrants, Tone, quadrant_colours
 from liveman.errors import LivemanError
+from support.nodes import alike, until
 
 SDP_TYPE = {"Content-Type": "application/sdp"}
-
-
-def alike(found: tuple, wanted: tuple = QUADRANTS) -> bool:
-    return all(
-        abs(a - b) < 40
-        for one, other in zip(found, wanted, strict=True)
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -127,7 +114,7 @@ async def test_a_stream_that_nobody_joins_is_reaped(api: ClientSession) -> None:
         async with api.get("/api/streams/empty") as response:
             return response.status == 404
 
-    await until(gone, seconds=15)
+    await until(gone, within=15)
 
 
 async def test_a_token_is_wanted_everywhere_but_where_a_node_is_open() -> None:

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 
 from liveman import create_app
 from support.liveman import OFFER, config_for, exchange, liveman, request_bytes
-from support.raw_node import SDP, Received, answer, raw_node
+from support.raw_node import SDP, Received, Script, answer, raw_node
 
 CLOSE = "Connection: close"
 POST = request_bytes("POST", "/whip/cam", "Content-Type: application/sdp", CLOSE, body=OFFER)
@@ -33,6 +33,19 @@ async def node_is(health: str, url: str) -> None:
                 if {row["health"] for row in await response.json()} == {health}:
                     return
             await asyncio.sleep(0.02)
+
+
+def when(answer_now: asyncio.Event) -> Script:
+    """Answers an offer when it is told to."""
+
+    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
+        if received.method == "POST":
+            await answer_now.wait()
+            writer.write(answer("201 Created", "Location: /session/cam/d6b4", body=SDP))
+        else:
+            writer.write(answer("204 No Content"))
+
+    return slow
 
 
 async def reset(_: Received, writer: asyncio.StreamWriter) -> None:
@@ -119,14 +132,7 @@ async def test_a_client_that_hangs_up_leaves_no_session(how: str, caplog: pytest
     """The node finishes the offer, then its session is deleted; whether or not the server cancels handlers."""
     answer_now = asyncio.Event()
 
-    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
-        if received.method == "POST":
-            await answer_now.wait()
-            writer.write(answer("201 Created", "Location: /session/cam/d6b4", body=SDP))
-        else:
-            writer.write(answer("204 No Content"))
-
-    async with raw_node(slow) as node:
+    async with raw_node(when(answer_now)) as node:
         # TestServer cancels the handler of a client who leaves, the server of `liveman` does not.
         server = TestServer(create_app(config_for(node)), handler_cancellation=True)
         if how == "cancelled":
@@ -154,14 +160,7 @@ async def hang_up(url: str, node, answer_now: asyncio.Event) -> None:
 async def test_what_a_client_left_behind_is_deleted_even_when_liveman_ends() -> None:
     answer_now = asyncio.Event()
 
-    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
-        if received.method == "POST":
-            await answer_now.wait()
-            writer.write(answer("201 Created", "Location: /session/cam/d6b4", body=SDP))
-        else:
-            writer.write(answer("204 No Content"))
-
-    async with raw_node(slow) as node:
+    async with raw_node(when(answer_now)) as node:
         async with liveman(node) as url:
             host, port = url.removeprefix("http://").split(":")
             _, writer = await asyncio.open_connection(host, int(port))

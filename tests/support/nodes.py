@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,9 +11,10 @@ import pytest_asyncio
 from aiohttp import web
 
 from liveman.demo.nodes import BuildinNode, buildin_nodes
+from liveman.demo.pictures import QUADRANTS, Colour
 from liveman.demo.routes import NodeSettings, create_node_app
 
-__all__ = ["get_json", "local_node", "local_runner", "settled", "shared_node", "stream_of", "until"]
+__all__ = ["alike", "get_json", "local_node", "local_runner", "settled", "shared_node", "stream_of", "until"]
 
 T = TypeVar("T")
 
@@ -52,6 +53,15 @@ async def until(ask: Callable[[], Awaitable[T]], within: float = 10.0) -> T:
             raise AssertionError(f"still {answer!r} after {within} s")
         await asyncio.sleep(0.02)
     return answer
+
+
+def alike(found: Sequence[Colour], wanted: Sequence[Colour] = QUADRANTS) -> bool:
+    """Whether colours are the same but for what a codec loses."""
+    return all(
+        abs(a - b) < 40
+        for one, other in zip(found, wanted, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 async def get_json(url: str) -> Any:

@@ -11,7 +11,7 @@ from itertools import count
 
 from attrs import define, field, frozen
 
-__all__ = ["RawNode", "Received", "answer", "raw_node"]
+__all__ = ["RawNode", "Received", "Script", "answer", "raw_node"]
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 _HEAD = re.compile(

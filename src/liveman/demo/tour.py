@@ -21,47 +21,33 @@ PATIENCE = 20.0
 
 async def tour(url: str, *, say: Say, stay: Callable[[], Awaitable[object]] | None) -> int:
     """Publish at ``url``, watch, leave; then ``stay`` as long as that takes. 0 when pictures were decoded."""
-    say(f"Liveman serves at {url}")
-    async with ClientSession(url) as api:
-        for node in await _get(api, "/api/nodes/"):
-            say(f"  node {node['alias']} at {node['url']}: {node['status']}, sub_max {node['sub_max']}")
-        try:
-            publisher = await publish(f"{url}/whip/{STREAM}", [MovingPicture(), Tone()])
-        except (SignallingFailed, ClientError, OSError) as error:
-            say(f"Publishing failed: {error}")
-            return 1
-        async with publisher:
-            say(f"Published a test picture as stream '{STREAM}': POST {url}/whip/{STREAM}")
-            say(f"  node: {await _node_of(api, 'publish')}")
-            say(f"  {_ice(publisher)}")
-            frames = await _watch(url, api, say)
-            if not frames:
-                return 1
-            if stay is not None:
-                _guide(url, say)
-                await stay()
-    return 0
-
-
-async def _watch(url: str, api: ClientSession, say: Say) -> int:
-    """Watch once and leave; how many pictures were decoded."""
     try:
-        subscriber = await subscribe(f"{url}/whep/{STREAM}")
+        async with ClientSession(url) as api:
+            return await _tour(url, api, say, stay)
     except (SignallingFailed, ClientError, OSError) as error:
-        say(f"Watching failed: {error}")
-        return 0
-    async with subscriber:
-        say(f"Watching it: POST {url}/whep/{STREAM}")
-        say(f"  node: {await _node_of(api, 'subscribe')}")
-        say(f"  {_ice(subscriber)}")
-        try:
+        say(f"That failed: {error or type(error).__name__}")
+        return 1
+
+
+async def _tour(url: str, api: ClientSession, say: Say, stay: Callable[[], Awaitable[object]] | None) -> int:
+    say(f"Liveman serves at {url}")
+    for node in await _get(api, "/api/nodes/"):
+        say(f"  node {node['alias']} at {node['url']}: {node['status']}, sub_max {node['sub_max']}")
+    async with await publish(f"{url}/whip/{STREAM}", [MovingPicture(), Tone()]) as publisher:
+        say(f"Published a test picture as stream '{STREAM}': POST {url}/whip/{STREAM}")
+        say(f"  node: {await _node_of(api, 'publish')}")
+        say(f"  {_ice(publisher)}")
+        async with await subscribe(f"{url}/whep/{STREAM}") as subscriber:
+            say(f"Watching it: POST {url}/whep/{STREAM}")
+            say(f"  node: {await _node_of(api, 'subscribe')}")
+            say(f"  {_ice(subscriber)}")
             await subscriber.wait_for_frames(FRAMES, PATIENCE)
-        except TimeoutError as error:
-            say(f"  {error}")
-        frames = subscriber.frames
-        say(f"  decoded {frames} frames and {subscriber.audio_frames} pieces of sound")
-    say("Left again, so its place is free.")
-    return frames
+            say(f"  decoded {subscriber.frames} frames and {subscriber.audio_frames} pieces of sound")
+        say("Left again, so its place is free.")
+        if stay is not None:
+            _guide(url, say)
+            await stay()
+    return 0
 
 
 def _guide(url: str, say: Say) -> None:
