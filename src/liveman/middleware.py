@@ -93,6 +93,8 @@ class Guard:
     async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """The last look at an answer's headers, for every answer of the application."""
         headers = response.headers
+        if request.version[0] != 1:
+            request._cache["version"] = HttpVersion11  # aiohttp would repeat the client's.
         if headers.get(hdrs.SERVER) == SERVER_SOFTWARE:
             del headers[hdrs.SERVER]
         if TYPELESS in request:
@@ -287,7 +289,6 @@ def _check_head(request: web.Request, path: str) -> None:
     """Refuse what aiohttp's parser lets through and a strict server would not."""
     version = request.version
     if version not in (HttpVersion11, HttpVersion10):
-        request._cache["version"] = HttpVersion11  # aiohttp would repeat the client's in the answer.
         raise BadVersion
     headers = request.headers
     host = headers.get(hdrs.HOST, "")

@@ -19,8 +19,8 @@ from support.raw_node import SDP, Received, answer, raw_node
 
 pytestmark = pytest.mark.long
 
-ROUNDS = 100
-AT_ONCE = 32
+ROUNDS = 60
+AT_ONCE = 64
 #: A client that hears nothing for so long sees whether it has its answers, seconds.
 QUIET = 0.2
 #: So long it waits for them at the most.
@@ -141,7 +141,7 @@ def is_part_in_order(part: list[tuple[str, str, bytes]], whole: list[tuple[str, 
     return all(each in rest for each in part)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_whatever_is_sent_nodes_get_the_well_formed_requests_alone(
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -277,3 +277,12 @@ async def test_a_client_that_expects_100_gets_it_and_then_one_answer() -> None:
         answer = await exchange(url, request_bytes("POST", "/whip/a", *lines, body=OFFER))
         assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\n")
         assert not node.received[0].values("Expect")
+
+
+async def test_a_body_that_drips_is_refused_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liveman.proxy.body.BODY_SECONDS", 0.2)
+    async with raw_node() as node, liveman(node) as url:
+        head = request_bytes("POST", "/whip/a", SDP_TYPE, CLOSE, "Content-Length: 1000")
+        answer = await exchange(url, [head, b"v=0"])
+        assert status(answer) == 408
+        assert node.received == []

@@ -91,16 +91,28 @@ class RawNode:
             for line in match[3].decode("latin-1").split("\r\n")[:-1]
             for name, _, value in [line.partition(": ")]
         )
-        named = {name.lower(): value for name, value in fields}
-        if "transfer-encoding" in named:
-            body = b""
-            while size := int(await reader.readuntil(b"\r\n"), 16):
-                body += await reader.readexactly(size)
-                assert await reader.readexactly(2) == b"\r\n"
-            await reader.readuntil(b"\r\n")
+        framing = [value for name, value in fields if name.lower() in ("content-length", "transfer-encoding")]
+        if framing == ["chunked"]:
+            body = await self._read_chunks(reader)
+        elif len(framing) < 2 and all(value.isdecimal() for value in framing):
+            body = await reader.readexactly(int(framing[0]) if framing else 0)
         else:
-            body = await reader.readexactly(int(named.get("content-length", 0)))
+            self.malformed.append(raw)
+            raise ConnectionError
         return Received(match[1].decode(), match[2].decode("latin-1"), fields, body, number)
+
+    async def _read_chunks(self, reader: asyncio.StreamReader) -> bytes:
+        body = b""
+        while True:
+            line = await reader.readuntil(b"\r\n")
+            size = int(line, 16) if re.fullmatch(rb"[0-9a-fA-F]+\r\n", line) else -1
+            data = await reader.readexactly(size + 2) if size >= 0 else b""
+            if data[-2:] != b"\r\n":
+                self.malformed.append(line + data)
+                raise ConnectionError
+            if not size:
+                return body
+            body += data[:-2]
 
     async def _answer(self, received: Received, writer: asyncio.StreamWriter) -> None:
         if received.method == "GET" and received.target.startswith("/api/"):

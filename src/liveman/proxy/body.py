@@ -14,7 +14,8 @@ __all__ = ["MAX_BODY", "Body", "check_body", "read_body"]
 MAX_BODY = 2 * 1024 * 1024
 #: Bodies up to here are held in memory and can be sent again.
 HELD = 64 * 1024
-IDLE_SECONDS = 30.0
+#: A body that is not whole by then is refused, however it drips.
+BODY_SECONDS = 30.0
 
 Body = bytes | AsyncIterator[bytes] | None
 """None: the request has no body."""
@@ -34,15 +35,16 @@ async def read_body(request: web.Request) -> Body:
     raise TooLarge besides, where the body passes 2 MiB."""
     if not request.body_exists:
         return b"" if hdrs.CONTENT_LENGTH in request.headers else None
+    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
     held = bytearray()
-    while piece := await _piece(request):
+    while piece := await _piece(request, deadline):
         held += piece
         if len(held) > HELD:
-            return _pieces(request, bytes(held))
+            return _pieces(request, bytes(held), deadline)
     return bytes(held)
 
 
-async def _pieces(request: web.Request, first: bytes) -> AsyncIterator[bytes]:
+async def _pieces(request: web.Request, first: bytes, deadline: float) -> AsyncIterator[bytes]:
     total = 0
     piece = first
     while piece:
@@ -50,16 +52,16 @@ async def _pieces(request: web.Request, first: bytes) -> AsyncIterator[bytes]:
         if total > MAX_BODY:
             raise TooLarge
         yield piece
-        piece = await _piece(request)
+        piece = await _piece(request, deadline)
 
 
-async def _piece(request: web.Request) -> bytes:
+async def _piece(request: web.Request, deadline: float) -> bytes:
     """What comes next, b"" at the end."""
     content = request.content
     try:
         if content.is_eof():
             return content.read_nowait()
-        async with asyncio.timeout(IDLE_SECONDS):
+        async with asyncio.timeout_at(deadline):
             return await content.readany()
     except TimeoutError:
         raise BodyTimeout from None

@@ -102,7 +102,7 @@ class Forwarder:
         deadline = loop.time() + self.failover_seconds
         tried: set[str] = set()
         refused: tuple[Node, Exchange] | None = None
-        failure: LivemanError | None = None
+        failure: NodeError | None = None
         while True:
             decision = self.cluster.place(action, offer.stream, nodes=nodes, exclude=tried)
             node = decision.target
@@ -119,7 +119,7 @@ class Forwarder:
                 failure = await self._complete(exchange)
                 self.cluster.node_failed(node.alias, "answered 503")
                 if failure is not None:
-                    raise failure
+                    raise _named(failure, node)
             tried.add(node.alias)
             if loop.time() >= deadline or not isinstance(offer.body, bytes):
                 break
@@ -358,7 +358,7 @@ class Forwarder:
         if exchange.status in (201, 406) and session is not None:
             await self.cluster.delete_session(node.alias, raw, session)
 
-    async def _complete(self, exchange: Exchange) -> LivemanError | None:
+    async def _complete(self, exchange: Exchange) -> NodeError | None:
         """Wait for the end of a refusal; only a complete one proves that the node made nothing."""
         try:
             while not exchange.whole:
