@@ -10,7 +10,7 @@ __all__ = ["Broken", "Message", "Unsure", "mutated", "read_answer", "read_answer
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[^\x00-\x1f\x7f]|\t)*?)[ \t]*")
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]")
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: (?:[^\x00-\x1f\x7f]|\t)*)?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: (?:[^\x00-\x1f\x7f]|\t)*)?")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;(?:[^\x00-\x1f\x7f]|\t)*)?")
 _LOOSE_END = re.compile(rb"\n\r?\n|\r\r")
 
@@ -99,19 +99,19 @@ def _read(data: bytes, start_line: re.Pattern[bytes]) -> Message:
     fields = tuple((match[1].decode().lower(), match[2]) for match in matches if match)
     message = Message(start, fields, b"", rest)
     lengths, codings = message.values("content-length"), message.values("transfer-encoding")
+    if len(lengths) + len(codings) > 1:
+        raise Unsure("the length is said twice")
+    if codings and codings[0].lower() != b"chunked":
+        raise Unsure("a transfer coding")
+    if lengths and not re.fullmatch(rb"[0-9]{1,15}", lengths[0]):
+        raise Unsure("the length")
     is_answer = start_line is _STATUS_LINE
     if is_answer and (message.status < 200 or message.status in (204, 304)):
         return message
-    if len(lengths) + len(codings) > 1:
-        raise Unsure("the length is said twice")
     if codings:
-        if codings[0].lower() != b"chunked":
-            raise Unsure("a transfer coding")
         body, rest = _read_chunks(rest)
         return Message(start, fields, body, rest)
     if lengths:
-        if not re.fullmatch(rb"[0-9]{1,15}", lengths[0]):
-            raise Unsure("the length")
         length = int(lengths[0])
         if len(rest) < length:
             raise Broken("half a body")

@@ -76,9 +76,8 @@ class Exchange:
         """
         while not self._reader.head_done:
             await self._wait(seconds, "The node did not answer in time.")
+        # What broke behind the head is for `more` to raise: the head may name a session that is to be ended.
         self._head_given = True
-        if self._error is not None and not self._reader.done:
-            raise self._error
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet."""
@@ -176,7 +175,7 @@ class Exchange:
             self._waiter.set_result(None)
 
     async def _wait(self, seconds: float, slow: str) -> None:
-        """Until something new was fed. Raises what went wrong."""
+        """Until something new was fed, or went wrong. Raises what had gone wrong before."""
         if self._error is not None:
             raise self._error
         loop = asyncio.get_running_loop()
@@ -187,9 +186,7 @@ class Exchange:
         finally:
             self._waiter = None
             timer.cancel()
-        if self._error is not None:
-            raise self._error
-        if loop.time() >= timer.when():
+        if self._error is None and loop.time() >= timer.when():
             raise NodeTimeout(slow)
 
 
