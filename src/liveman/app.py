@@ -20,6 +20,7 @@ from liveman.ice import provider
 from liveman.ice.broker import Broker
 from liveman.logs import get_logger
 from liveman.middleware import Guard, Route, json_response, mount
+from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
 from liveman.proxy.headers import parse_networks
 from liveman.proxy.routes import routes as proxy_routes
@@ -124,6 +125,7 @@ class _Rooms:
     cluster: Cluster = field(init=False)
     upstream: Upstream = field(init=False)
     broker: Broker = field(init=False)
+    attempts: Attempts = field(init=False)
     forwarder: Forwarder = field(init=False)
     database: Database | None = field(default=None, init=False)
 
@@ -132,13 +134,15 @@ class _Rooms:
         self.cluster = Cluster([Node.from_config(node) for node in config.nodes], options=config.cluster)
         self.upstream = Upstream(dial_tcp)
         self.broker = Broker(provider.load(_tables(config.extra_ice)), timeout_ms=config.extra_ice.timeout_ms)
+        self.attempts = Attempts(
+            self.cluster, self.upstream, trusted=parse_networks(config.http.trusted_proxies)
+        )
         self.forwarder = Forwarder(
             cluster=self.cluster,
-            upstream=self.upstream,
+            attempts=self.attempts,
             broker=self.broker,
             ice=config.extra_ice,
             failover_seconds=config.cluster.placement_timeout_ms / 1000,
-            trusted=parse_networks(config.http.trusted_proxies),
         )
 
     async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
@@ -157,7 +161,7 @@ class _Rooms:
             await stack.enter_async_context(self.broker)
             await stack.enter_async_context(self.cluster)
             await stack.enter_async_context(self.upstream)
-            await stack.enter_async_context(self.forwarder)
+            await stack.enter_async_context(self.attempts)
             yield
 
     async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:

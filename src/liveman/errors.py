@@ -7,6 +7,7 @@ LivemanError (500)
 ├── ProviderError               an ICE provider could not give a lease
 ├── BadRequest (400)
 │   ├── BadStreamName
+│   ├── BodyBroken
 │   └── BadVersion (505)
 ├── NotAuthenticated (401)
 ├── NotAllowed (403)
@@ -30,6 +31,7 @@ __all__ = [
     "BadRequest",
     "BadStreamName",
     "BadVersion",
+    "BodyBroken",
     "BodyTimeout",
     "ConfigError",
     "Conflict",
@@ -109,6 +111,10 @@ class BadVersion(BadRequest):
     """Only HTTP/1.0 and HTTP/1.1 are spoken here."""
 
     status = 505
+
+
+class BodyBroken(BadRequest):
+    """The client broke off in the middle of its body."""
 
 
 class NotAuthenticated(LivemanError):

@@ -182,6 +182,7 @@ class _Endpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         start = time.perf_counter()
         try:
+            _check_framing(request)
             response: web.StreamResponse | None = self._guard.preflight(request)
             if response is None:
                 route = self._admit(request)
@@ -223,6 +224,7 @@ class _Endpoint:
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Refuse, or invite the body, of a request with `Expect` (RFC 9110 section 10.1.1)."""
         try:
+            _check_framing(request)
             self._admit(request)
             if request.headers[hdrs.EXPECT].lower() != "100-continue":
                 raise _ExpectationFailed
@@ -238,7 +240,8 @@ class _Endpoint:
     def _admit(self, request: web.Request) -> Route | None:
         """The route that may serve this request; None: a plain OPTIONS. Raises LivemanError to refuse."""
         path = raw_path(request)
-        _check_head(request, path)
+        if not _PLAIN_PATH.fullmatch(path):
+            _check_path(path)
         parts = path.split("/")
         resource = request.match_info.route.resource
         assert resource is not None
@@ -285,7 +288,7 @@ _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 _FRAMING_NAMES = {b"content-length", b"transfer-encoding", b"host", b"connection"}
 
 
-def _check_head(request: web.Request, path: str) -> None:
+def _check_framing(request: web.Request) -> None:
     """Refuse what aiohttp's parser lets through and a strict server would not."""
     version = request.version
     if version not in (HttpVersion11, HttpVersion10):
@@ -301,8 +304,6 @@ def _check_head(request: web.Request, path: str) -> None:
     for name, _ in request.raw_headers:
         if b"_" in name and name.lower().replace(b"_", b"-") in _FRAMING_NAMES:
             raise _Framing("A header name poses as another one.")
-    if not _PLAIN_PATH.fullmatch(path):
-        _check_path(path)
 
 
 def _check_path(path: str) -> None:

@@ -20,7 +20,8 @@ log = get_logger("liveman")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HEAD_SECONDS = 30.0
-KEEPALIVE_SECONDS = 75.0
+#: Counts from the last answer, also for a head that never ends.
+KEEPALIVE_SECONDS = 30.0
 #: How long the rest of a refused body is read, so that the client finds the answer before the reset.
 LINGERING_SECONDS = 2.0
 SHUTDOWN_SECONDS = 1.0

@@ -87,7 +87,7 @@ def test_an_offer_goes_as_exactly_application_sdp() -> None:
         token="",
         content_type=b"application/sdp",
     )
-    assert fields == [(b"content-type", b"application/sdp"), *OWN]
+    assert fields == [(b"Content-Type", b"application/sdp"), *OWN]
 
 
 def test_a_trusted_proxys_word_is_kept_and_continued() -> None:

@@ -282,7 +282,7 @@ async def test_events_pass_one_by_one_as_they_come() -> None:
 
 
 async def test_a_node_that_is_too_slow_is_504(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liveman.proxy.forward.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("liveman.proxy.attempts.ANSWER_SECONDS", 0.2)
 
     async def silent(_: Received, _writer: asyncio.StreamWriter) -> None:
         return

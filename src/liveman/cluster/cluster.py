@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
+from itertools import count
 from types import TracebackType
 from typing import Self
 
@@ -52,6 +53,7 @@ class Cluster:
         self._tags: dict[str, Node] = {}
         self._watchers: dict[str, Watcher] = {}
         self._stack = AsyncExitStack()
+        self._reserved = count()
         faults = [fault for node in nodes if (fault := self._add(node))]
         if faults:
             raise ConfigError(*faults)
@@ -115,6 +117,15 @@ class Cluster:
         """Decide where a new session goes; `exclude` names the nodes that this request has tried already."""
         self._state.expire(time.monotonic())
         return placement.place(self._state, kind, stream, nodes=nodes, exclude=exclude, at=time.time())
+
+    def reserve(self, alias: str, kind: Kind, stream: str) -> str:
+        """Take the place of a session that a node is about to be asked for, so that two do not get it.
+
+        Give it back by `session_deleted` with the name that this returns.
+        """
+        name = f"reserved {next(self._reserved)}"
+        self._state.reserve(alias, kind, stream, name)
+        return name
 
     def session_created(self, alias: str, kind: Kind, stream: str, session: str) -> None:
         """A node has made a session, by its own id; it counts from now on."""

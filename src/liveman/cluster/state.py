@@ -167,6 +167,19 @@ class State:
         self._deadlines[alias, stream, session] = now + PENDING_SECONDS
         self._reorder(node)
 
+    def reserve(self, alias: str, kind: Kind, stream: str, name: str) -> None:
+        """A session is being asked for: its place counts until `session_deleted` with the same name.
+
+        ``name`` must be none that a node gives.
+        """
+        node = self.nodes.get(alias)
+        if node is None or node.health.status == "down":
+            return
+        entry = node.streams.get(stream) or self._enter(node, stream)
+        self._put(node, stream, entry, name, kind)
+        node._pending[stream, name] = kind
+        self._reorder(node)
+
     def session_deleted(self, alias: str, stream: str, session: str) -> None:
         """A node has ended a session."""
         node = self.nodes.get(alias)
@@ -177,7 +190,7 @@ class State:
         if node._pending.pop((stream, session), None) is None:
             node._edited = True
         else:
-            del self._deadlines[alias, stream, session]
+            self._deadlines.pop((alias, stream, session), None)  # A reservation has none.
         if entry.raw is None and not entry.sessions:
             del node.streams[stream]
             self._unindex(alias, stream)
@@ -203,7 +216,7 @@ class State:
         for name in node.streams:
             self._unindex(node.node.alias, name)
         for stream, session in node._pending:
-            del self._deadlines[node.node.alias, stream, session]
+            self._deadlines.pop((node.node.alias, stream, session), None)
         node.streams, node._pending, node._body = {}, {}, None
         node.publishers = node.subscribers = node.relays = 0
 

@@ -45,7 +45,7 @@ class Timing:
     """How long the start waits for the first answers."""
     look_up: float = 2.0
     """The longest that a session is looked for at the nodes."""
-    retries: tuple[float, ...] = (0.2, 1.0)
+    retries: tuple[float, ...] = (0.2, 1.0, 3.0, 10.0, 30.0)
     """The pauses before the DELETE of a session is repeated."""
 
 

@@ -61,19 +61,20 @@ def _ice_field(url: str, username: str, credential: str) -> str:
     return build_link(Link(url, "ice-server", params if is_turn(url) else ()))
 
 
-_PATH = re.compile(r"(?:https?://[^/?#]*|//[^/?#]*)?([^?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_AUTHORITY = re.compile(r"(?:https?:)?//[^/?#]*", re.IGNORECASE)
 
 
 def _moved(link: Link, session: str, location: str) -> Link:
-    """The link with its target below Liveman's session, when it is below the node's; else as it is."""
-    match = _PATH.fullmatch(link.target)
-    if match is None or not session:
+    """The link with its target below Liveman's session, when it is below the node's; else as it is.
+
+    All that follows ``/session/`` is looked through: a node writes a stream's name unescaped, "?" included.
+    """
+    path = _AUTHORITY.sub("", link.target, count=1)
+    _, _, inside = f"/{path}".partition("/session/")
+    _, found, below = inside.partition(f"/{session}")
+    if not session or not found or (below and below[0] not in "/?#"):
         return link
-    segments = match[1].split("/")
-    if session not in segments:
-        return link
-    below = segments[segments.index(session) + 1 :]
-    return Link("/".join([location, *below]) + match[2], link.rel, link.params)
+    return Link(location + below, link.rel, link.params)
 
 
 def _fields(links: Sequence[Link]) -> Iterator[str]:

@@ -3,6 +3,6 @@
 - `headers`, `routing`, `http1` decide and frame, without I/O.
 - `exchange` is one request and its answer on a connection; `upstream` keeps the connections to the nodes.
 - `body` and `answer` carry bytes, at the pace of the slower side.
-- `forward` tries one node after another, and leaves no session behind.
+- `attempts` sends once, and leaves no session behind; `forward` tries one node after another.
 - `routes` names the paths and what Liveman answers by itself.
 """

@@ -2,13 +2,13 @@
 
 from aiohttp import hdrs, web
 
-from liveman.errors import NodeError, NodeTimeout
+from liveman.errors import LivemanError, NodeError, NodeTimeout
 from liveman.logs import get_logger
 from liveman.middleware import TYPELESS
 from liveman.proxy.exchange import Exchange
 from liveman.proxy.headers import answer_fields
 
-__all__ = ["check_answer", "field_values", "has_left", "pass_on"]
+__all__ = ["check_answer", "has_left", "pass_on"]
 
 log = get_logger("liveman.proxy")
 
@@ -25,10 +25,6 @@ def check_answer(exchange: Exchange) -> None:
         raise NodeError("The node refused Liveman's own token.")
     if 300 <= exchange.status < 400 and exchange.status != 304:
         raise NodeError(f"The node answered with a redirect ({exchange.status}), which is not followed.")
-
-
-def field_values(exchange: Exchange, name: bytes) -> list[bytes]:
-    return [value for key, value in exchange.fields if key.lower() == name]
 
 
 def has_left(request: web.Request) -> bool:
@@ -49,8 +45,10 @@ async def pass_on(
         name.lower() == "content-type" and value.lower().startswith("text/event-stream")
         for name, value in fields
     )
-    body = b"" if events else await _collect(exchange)
+    if not events and (exchange.length is None or exchange.length <= COLLECTED):
+        await exchange.collect(COLLECTED, IDLE_SECONDS)
     whole = exchange.whole and not events
+    body = exchange.take()
     response: web.StreamResponse
     if whole:
         response = web.Response(status=exchange.status, reason=exchange.reason, body=body)
@@ -76,26 +74,15 @@ async def pass_on(
     if not whole:
         try:
             await _stream(request, exchange, response, body, events)
-        except NodeError as error:
+        except LivemanError as error:
             log.warning("an answer broke off", reason=error.detail, method=request.method)
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionResetError("the node's answer broke off") from None
     await response.write_eof()
+    if has_left(request):
+        raise ConnectionResetError("the client has left")  # The write has met a reset.
     return response
-
-
-async def _collect(exchange: Exchange) -> bytes:
-    """What there is of a small body; of a large one its beginning."""
-    body = exchange.take()
-    if not exchange.whole and (exchange.length is None or exchange.length <= COLLECTED):
-        parts = [body]
-        size = len(body)
-        while not exchange.whole and size <= COLLECTED:
-            parts.append(await exchange.more(IDLE_SECONDS))
-            size += len(parts[-1])
-        body = b"".join(parts) + exchange.take()
-    return body
 
 
 async def _stream(

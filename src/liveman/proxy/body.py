@@ -23,8 +23,8 @@ Body = bytes | AsyncIterator[bytes] | None
 
 def check_body(request: web.Request) -> None:
     """Refuse by the head alone a body that would be refused later. Raises TooLarge, WrongType."""
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-    if encoding is not None and encoding.lower() != "identity":
+    # All of them: a host's server may decode by the last one, and the length would no longer be true.
+    if any(each.lower() != "identity" for each in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         raise WrongType("Signalling is accepted without Content-Encoding only.")
     if (request.content_length or 0) > MAX_BODY:
         raise TooLarge

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable
 from typing import Protocol
 
-from liveman.errors import LivemanError, NodeError, NodeTimeout
+from liveman.errors import BadRequest, BodyBroken, LivemanError, NodeError, NodeTimeout
 from liveman.proxy.headers import Fields
 from liveman.proxy.http1 import LAST_CHUNK, AnswerReader, build_chunk
 
@@ -59,6 +59,10 @@ class Exchange:
     def fields(self) -> Fields:
         return self._reader.fields
 
+    def values(self, name: bytes) -> list[bytes]:
+        """Of all header fields with this lower-case name."""
+        return [value for key, value in self._reader.fields if key.lower() == name]
+
     @property
     def length(self) -> int | None:
         """Of the body, as declared."""
@@ -70,14 +74,26 @@ class Exchange:
         return self._reader.done
 
     async def head(self, seconds: float) -> None:
-        """Wait for the answer's head.
+        """Wait for the answer's head, for so long after the request was sent whole.
 
         Raises NodeError, NodeTimeout (then it may be called again), and what the request's body raised.
         """
+        while not self._reader.head_done and not self.sent:
+            await self._wait(None, "")
+        deadline = asyncio.get_running_loop().time() + seconds
         while not self._reader.head_done:
-            await self._wait(seconds, "The node did not answer in time.")
+            await self._wait(deadline, "The node did not answer in time.")
         # What broke behind the head is for `more` to raise: the head may name a session that is to be ended.
         self._head_given = True
+
+    async def collect(self, most: int, seconds: float) -> None:
+        """Wait until the answer is whole, or about so many bytes of it are there to `take`.
+
+        Raises NodeError, NodeTimeout.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not self._reader.done and self._buffered <= most:
+            await self._wait(deadline, "The node did not finish its answer in time.")
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet."""
@@ -92,31 +108,45 @@ class Exchange:
 
         Raises NodeError, and NodeTimeout when none came in time; then it may be called again.
         """
+        deadline = asyncio.get_running_loop().time() + seconds
         while not (data := self.take()) and not self._reader.done:
-            await self._wait(seconds, "The node fell silent in the middle of its answer.")
+            await self._wait(deadline, "The node fell silent in the middle of its answer.")
         return data
 
     def close(self) -> None:
         """Give up; a connection in the middle of an answer cannot be used again."""
         self._fail(NodeError("The exchange was given up."))
 
-    async def send_body(self, body: AsyncIterable[bytes], *, chunked: bool) -> None:
-        """Write a body that comes in pieces, at the pace at which the node takes it."""
+    async def closed(self) -> None:
+        """Close, and wait until nothing reads the request's body any more."""
+        self.close()
+        if self.pump is not None:
+            await asyncio.wait({self.pump})
+
+    async def send_body(self, body: AsyncIterable[bytes], length: int | None) -> None:
+        """Write a body that comes in pieces, at the pace at which the node takes it; None: in chunks."""
+        left = length
         try:
             async for piece in body:
                 connection = self._connection
                 if connection is None:
                     return
-                connection.write(build_chunk(piece) if chunked else piece)
+                if left is not None:
+                    left -= len(piece)
+                    if left < 0:
+                        raise BadRequest("The body is longer than its Content-Length.")
+                connection.write(build_chunk(piece) if left is None else piece)
                 await connection.drained()
+            if left:
+                raise BodyBroken
             if self._connection is not None:
-                if chunked:
+                if left is None:
                     self._connection.write(LAST_CHUNK)
                 self.sent = True
+                self._wake()
         except (LivemanError, ConnectionError) as error:
-            # The client broke off: the node must not take what came for the whole.
-            broken = error if isinstance(error, LivemanError) else NodeError("The request's body broke off.")
-            self._fail(broken)
+            # The node must not take what came for the whole.
+            self._fail(error if isinstance(error, LivemanError) else BodyBroken())
 
     # What the connection says.
 
@@ -174,19 +204,20 @@ class Exchange:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _wait(self, seconds: float, slow: str) -> None:
+    async def _wait(self, deadline: float | None, slow: str) -> None:
         """Until something new was fed, or went wrong. Raises what had gone wrong before."""
         if self._error is not None:
             raise self._error
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        timer = loop.call_later(seconds, self._wake)
+        timer = None if deadline is None else loop.call_at(deadline, self._wake)
         try:
             await self._waiter
         finally:
             self._waiter = None
-            timer.cancel()
-        if self._error is None and loop.time() >= timer.when():
+            if timer is not None:
+                timer.cancel()
+        if self._error is None and deadline is not None and loop.time() >= deadline:
             raise NodeTimeout(slow)
 
 

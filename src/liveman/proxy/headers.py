@@ -74,6 +74,7 @@ def request_fields(
     named = _named_by_connection(fields)
     kept: list[tuple[bytes, bytes]] = []
     forwarded_for: list[bytes] = []
+    forwarded: list[bytes] = []
     proto = host = None
     for name, value in fields:
         key = name.lower()
@@ -86,13 +87,16 @@ def request_fields(
                 forwarded_for.append(value)
                 continue
             if key == b"forwarded":
-                kept.append((name, value + b", " + _forwarded(peer)))
+                forwarded.append(value)
                 continue
             proto = proto or key == b"x-forwarded-proto"
             host = host or key == b"x-forwarded-host"
-        if key == b"content-type" and content_type is not None:
-            value = content_type
-        kept.append((name, value))
+        if key != b"content-type" or content_type is None:
+            kept.append((name, value))
+    if content_type is not None:
+        kept.append((b"Content-Type", content_type))
+    if forwarded:
+        kept.append((b"Forwarded", b", ".join([*forwarded, _forwarded(peer)])))
     kept.append((b"X-Forwarded-For", b", ".join([*forwarded_for, _ascii(peer.address)])))
     if not proto:
         kept.append((b"X-Forwarded-Proto", peer.scheme.encode()))

@@ -108,7 +108,8 @@ class AnswerReader:
             raise NodeError("The node sent bytes after the end of its answer.")
 
     def on_status(self, reason: bytes) -> None:
-        self.reason += reason
+        if not self.head_done:
+            self.reason += reason
 
     def on_header(self, name: bytes | None, value: bytes) -> None:
         if self.head_done:
@@ -126,7 +127,6 @@ class AnswerReader:
                 raise NodeError("The node switched protocols, which was not asked for.")
             self.fields.clear()
             self.reason = b""
-            self._head_size = 0
             return
         if sum(len(name) + len(value) + 4 for name, value in self.fields) > MAX_HEAD:
             raise NodeError("The head of the node's answer is larger than 64 KiB.")

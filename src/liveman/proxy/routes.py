@@ -8,9 +8,10 @@ from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule
 from liveman.errors import BadRequest, WrongType
 from liveman.ice.provider import IceRequest
 from liveman.ice.rewrite import rewrite_links
-from liveman.middleware import STREAM, Route
+from liveman.middleware import SEGMENTS, STREAM, Route
+from liveman.proxy.attempts import Action
 from liveman.proxy.body import check_body
-from liveman.proxy.forward import Action, Forwarder
+from liveman.proxy.forward import Forwarder
 
 __all__ = ["routes"]
 
@@ -23,7 +24,8 @@ def routes(forwarder: Forwarder) -> list[Route]:
         found += _endpoint(forwarder, name, action, needs)  # type: ignore[arg-type]
     session = Rule(needs=PUBLISH | SUBSCRIBE, scope="stream")
     for path in ("/session/{stream}/{session}", "/session/{stream}/{session}/{rest}"):
-        found += [Route(method, path, forwarder.session, session, check_body) for method in _SESSION_METHODS]
+        check = partial(_check_session, forwarder)
+        found += [Route(method, path, forwarder.session, session, check) for method in _SESSION_METHODS]
     return found
 
 
@@ -41,7 +43,7 @@ def _endpoint(forwarder: Forwarder, name: str, action: Action, needs: int) -> li
             f"/api/{name}/{{alias}}/{{stream}}",
             partial(forwarder.direct, action=action),
             straight,
-            _check_offer,
+            partial(_check_direct, forwarder),
         ),
     ]
 
@@ -56,6 +58,20 @@ def _check_offer(request: web.Request) -> None:
     check_body(request)
     if not request.body_exists:
         raise BadRequest("The request has no body; it must be an SDP offer.")
+
+
+def _check_direct(forwarder: Forwarder, request: web.Request) -> None:
+    forwarder.node_named(request.match_info["alias"])
+    _check_offer(request)
+
+
+def _check_session(forwarder: Forwarder, request: web.Request) -> None:
+    segments: tuple[str, ...] = request[SEGMENTS]
+    path = "/".join(segments).lower()
+    if "%2f" in path or "%5c" in path:
+        raise BadRequest("The path of a session holds an encoded slash or backslash.")
+    forwarder.check_session(segments[2])
+    check_body(request)
 
 
 async def _options(forwarder: Forwarder, request: web.Request) -> web.Response:

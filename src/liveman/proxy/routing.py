@@ -7,7 +7,10 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
-__all__ = ["location", "nodes_asked", "passed_query", "session_of_location"]
+from liveman.access import stream_name
+from liveman.errors import BadStreamName
+
+__all__ = ["is_session", "location", "nodes_asked", "passed_query", "session_of_location"]
 
 #: What Liveman reads itself, or must not pass on: a token belongs to the client and Liveman alone.
 _OWN = ("nodes", "token")
@@ -42,9 +45,18 @@ def session_of_location(values: Sequence[bytes]) -> str | None:
         text = last.decode("ascii")
     except UnicodeDecodeError:
         return None
-    if text in (".", "..") or not _SESSION.fullmatch(text):
-        return None
-    return text
+    return text if is_session(text) else None
+
+
+def is_session(text: str) -> bool:
+    """Whether a node's session id can stand in a path as it is, and mean nothing else there."""
+    if not _SESSION.fullmatch(text):
+        return False
+    try:
+        stream_name(text)
+    except BadStreamName:
+        return False
+    return True
 
 
 def location(prefix: str, stream: str, session: str) -> str:

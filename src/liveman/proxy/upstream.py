@@ -90,8 +90,7 @@ class Upstream:
             exchange.sent = True
         else:
             connection.write(head)
-            chunked = request.length is None
-            exchange.pump = self._tasks.start("request body", exchange.send_body(body, chunked=chunked))
+            exchange.pump = self._tasks.start("request body", exchange.send_body(body, request.length))
         return exchange
 
     def release(self, connection: Connection) -> None:
@@ -128,6 +127,8 @@ class Upstream:
                 _, protocol = await self._dial(url, lambda: Connection(self, url))
         except TimeoutError:
             raise NodeUnreachable("The node did not accept a connection within 2 s.") from None
+        except UnicodeError:
+            raise NodeUnreachable("The node's name is not one that a host can have.") from None
         except OSError as error:
             raise NodeUnreachable(f"The node cannot be reached: {_why(error)}.") from error
         assert isinstance(protocol, Connection)
