@@ -101,7 +101,7 @@ def _read(data: bytes, start_line: re.Pattern[bytes]) -> Message:
     lengths, codings = message.values("content-length"), message.values("transfer-encoding")
     if len(lengths) + len(codings) > 1:
         raise Unsure("the length is said twice")
-    if codings and codings[0].lower() != b"chunked":
+    if codings and (codings[0].lower() != b"chunked" or b"HTTP/1.0" in start):
         raise Unsure("a transfer coding")
     if lengths and not re.fullmatch(rb"[0-9]{1,15}", lengths[0]):
         raise Unsure("the length")

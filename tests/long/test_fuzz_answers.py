@@ -200,7 +200,7 @@ async def test_whatever_a_node_answers_its_client_gets_the_whole_of_it_or_sees_t
 ) -> None:
     """The answer, or a problem, or a cut connection, in time; sessions that no client knows of are deleted,
     and no other node's requests suffer."""
-    for name in ("forward.POST_SECONDS", "forward.ANSWER_SECONDS", "answer.IDLE_SECONDS"):
+    for name in ("attempts.POST_SECONDS", "attempts.ANSWER_SECONDS", "answer.IDLE_SECONDS"):
         monkeypatch.setattr(f"liveman.proxy.{name}", PATIENCE)
     chance = random.Random(1000 + seed)
     cases: list[Case] = []

@@ -67,6 +67,8 @@ CORPUS = (
     request_bytes("POST", "/whip/cam", SDP_TYPE, "Content-Length: 10", CHUNKED) + b"0\r\n\r\n" + POST,
     request_bytes("POST", "/whip/cam", SDP_TYPE, "Content-Length: 3000000"),
     POST.replace(b"HTTP/1.1", b"HTTP/1.0") + POST,
+    CHUNKS.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    POST.replace(b"Host", b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nHost") + CHUNKS,
     POST.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: websocket\r\nHost") + POST,
 )
 
@@ -181,6 +183,7 @@ async def test_whatever_is_sent_nodes_get_the_well_formed_requests_alone(
         (address,) = each.values("X-Forwarded-For") or ["Liveman"]
         received[address].append((each.method, each.target.partition("?")[0], each.body))
         assert address != "Liveman" or re.fullmatch(r"/session/[^/]+/made-\d+", each.target), each
+    assert received.keys() <= {"Liveman", "127.0.0.1", *(client.address for client in clients)}
     for client in clients:
         answers = whole_answers(client.heard)
         assert answers is not None or client.left, (seed, client)

@@ -175,12 +175,7 @@ async def test_a_client_that_breaks_off_its_body_makes_no_node_suspect(
         target = "/whip/other" if method == "POST" else path
         writer.write(request_bytes(method, target, SDP_TYPE, "Content-Length: 200000") + b"x" * 100_000)
         await writer.drain()
-        async with asyncio.timeout(5):
-            while (
-                not caplog.text.count(target.partition("?")[0].partition(".")[0]) and not writer.is_closing()
-            ):
-                writer.transport.abort()
-                await asyncio.sleep(0.05)
+        writer.transport.abort()
         await exchange(url, POST.replace(b"cam", b"after"))
         async with ClientSession(url) as client, client.get("/api/nodes/") as response:
             assert [row["health"] for row in await response.json()] == ["up"]
