@@ -9,7 +9,8 @@ from attrs import frozen
 __all__ = ["Broken", "Message", "Unsure", "mutated", "read_answer", "read_answers", "read_requests"]
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[^\x00-\x1f\x7f]|\t)*?)[ \t]*")
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]")
+#: More than one space is what RFC 9112 section 3 lets recipients accept.
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ +[^\x00-\x20\x7f]+ +HTTP/1\.[01]")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: (?:[^\x00-\x1f\x7f]|\t)*)?")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;(?:[^\x00-\x1f\x7f]|\t)*)?")
 _LOOSE_END = re.compile(rb"\n\r?\n|\r\r")
@@ -38,15 +39,15 @@ class Message:
 
     @property
     def method(self) -> str:
-        return self.start.split(b" ")[0].decode("latin-1")
+        return self.start.split()[0].decode("latin-1")
 
     @property
     def target(self) -> str:
-        return self.start.split(b" ")[1].decode("latin-1")
+        return self.start.split()[1].decode("latin-1")
 
     @property
     def status(self) -> int:
-        return int(self.start.split(b" ")[1])
+        return int(self.start.split()[1])
 
     def values(self, name: str) -> list[bytes]:
         return [value for key, value in self.fields if key == name]
@@ -62,7 +63,7 @@ def read_requests(data: bytes) -> list[Message]:
             return found
         found.append(request)
         tokens = b",".join(request.values("connection")).lower().replace(b" ", b"").split(b",")
-        if b"close" in tokens or request.start.endswith(b"HTTP/1.0"):
+        if b"close" in tokens or request.start.endswith(b" HTTP/1.0"):
             return found
         data = request.rest
 
@@ -101,7 +102,7 @@ def _read(data: bytes, start_line: re.Pattern[bytes]) -> Message:
     lengths, codings = message.values("content-length"), message.values("transfer-encoding")
     if len(lengths) + len(codings) > 1:
         raise Unsure("the length is said twice")
-    if codings and (codings[0].lower() != b"chunked" or b"HTTP/1.0" in start):
+    if codings and (codings[0].lower() != b"chunked" or start.endswith(b" HTTP/1.0")):
         raise Unsure("a transfer coding")
     if lengths and not re.fullmatch(rb"[0-9]{1,15}", lengths[0]):
         raise Unsure("the length")
