@@ -183,6 +183,32 @@ def test_the_demo_decodes_frames_and_ends(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "missing", "remedy"),
+    [(("demo", "--once"), "aiortc", "liveman[demo]"), (("--uvloop",), "uvloop", "liveman[speed]")],
+)
+def test_an_extra_that_is_not_installed_is_named(
+    tmp_path: Path, arguments: tuple[str, ...], missing: str, remedy: str
+) -> None:
+    code = (
+        f"import importlib.abc, sys\n"
+        f"class Away(importlib.abc.MetaPathFinder):\n"
+        f"    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {missing!r}: raise ModuleNotFoundError(name)\n"
+        f"import importlib.util; real = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name: None if name == {missing!r} else real(name)\n"
+        f"sys.meta_path.insert(0, Away()); sys.argv = ['liveman', *{list(arguments)!r}]\n"
+        f"from liveman.cli import main; main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert f"pip install '{remedy}'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_demo_leaves_no_process_however_it_ends(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, a polite end, and the hard one."""

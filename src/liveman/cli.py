@@ -88,6 +88,9 @@ async def _serve(path: str | None, verbose: int) -> int:
 
 async def _demo(folder: Path, once: bool) -> int:
     """Serve a cluster of built-in nodes, and walk a publisher and a viewer through it."""
+    from liveman.demo.nodes import need_aiortc
+
+    need_aiortc()
     from liveman.demo.tour import tour
 
     config = Config(

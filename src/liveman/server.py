@@ -68,7 +68,12 @@ def run(main: Coroutine[Any, Any, int], *, uvloop: bool = False) -> int:
 
     A second signal ends the process at once. ``uvloop``: on that event loop instead of asyncio's.
     """
-    with asyncio.Runner(loop_factory=_uvloop() if uvloop else None) as runner:
+    try:
+        factory = _uvloop() if uvloop else None
+    except LivemanError:
+        main.close()
+        raise
+    with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_until_signal(main))
 
 

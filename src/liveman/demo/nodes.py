@@ -17,7 +17,7 @@ from liveman.errors import LivemanError
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
-__all__ = ["BuildinNode", "buildin_nodes"]
+__all__ = ["BuildinNode", "buildin_nodes", "need_aiortc"]
 
 log = get_logger("liveman.demo")
 
@@ -37,6 +37,12 @@ class BuildinNode:
     pid: int
 
 
+def need_aiortc() -> None:
+    """Raises LivemanError, with the remedy, where the extra `demo` is not installed."""
+    if importlib.util.find_spec("aiortc") is None:
+        raise LivemanError("The built-in nodes need aiortc: pip install 'liveman[demo]'.")
+
+
 @asynccontextmanager
 async def buildin_nodes(
     count: int,
@@ -52,8 +58,7 @@ async def buildin_nodes(
     reports ``sub_max``, wants ``token``, and offers ``ice_servers`` (RTCIceServer dictionaries). Raises
     LivemanError when aiortc is not installed or a node does not start.
     """
-    if importlib.util.find_spec("aiortc") is None:
-        raise LivemanError("The built-in nodes need aiortc: pip install 'liveman[demo]'.")
+    need_aiortc()
     host, _, port = address.rpartition(":")
     ports = [int(port) + i if int(port) else 0 for i in range(count)]
     environment = {
