@@ -37,6 +37,7 @@ bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
 	$(BIN)/python bench/signalling.py
 	$(BIN)/python bench/idle.py
+	$(BIN)/python bench/placement.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

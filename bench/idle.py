@@ -1,33 +1,35 @@
-"""What Liveman costs when nobody asks: 100 nodes that are polled.
+"""What Liveman costs while nobody asks: 100 nodes that are polled.
 
 idle.py [--nodes 100] [--seconds 20]
 
-Wanted: under 5 % of a core, under 120 MB.
+Exits with 1 when it is more than wanted.
 """
 
-import argparse
 import sys
 import time
 
-from parts import cpu_seconds, liveman, memory_mb, stub_nodes
+from parts import liveman, parser, stub_nodes
+
+SHARE = 5.0
+"""Per cent of a core."""
+SIZE = 120.0
+"""MB."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--nodes", type=int, default=100)
-    parser.add_argument("--seconds", type=int, default=20)
-    options = parser.parse_args()
-    with stub_nodes(options.nodes, cpu=1) as nodes, liveman(nodes, cpu=0) as (_, process):
+    arguments = parser(__doc__)
+    arguments.add_argument("--nodes", type=int, default=100)
+    arguments.add_argument("--seconds", type=int, default=20)
+    options = arguments.parse_args()
+    with stub_nodes(options.nodes) as nodes, liveman(nodes, mode="poll") as peer:
         time.sleep(3)  # The first look at the nodes is not idling.
-        before, start = cpu_seconds(process), time.monotonic()
+        before, start = peer.cpu_seconds(), time.monotonic()
         time.sleep(options.seconds)
-        share = (cpu_seconds(process) - before) / (time.monotonic() - start) * 100
-        size = memory_mb(process)
+        share = (peer.cpu_seconds() - before) / (time.monotonic() - start) * 100
+        size = peer.memory_mb()
     print(f"idle with {options.nodes} polled nodes: {share:.1f} % of a core, {size:.0f} MB")
-    print("wanted: under 5 %, under 120 MB")
-    sys.exit(0 if share < 5 and size < 120 else 1)
+    print(f"wanted: under {SHARE:g} %, under {SIZE:g} MB")
+    sys.exit(0 if share < SHARE and size < SIZE else 1)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
-"""What the benchmarks put together: stub nodes, a bare proxy, Liveman, and a load; all on the loopback."""
+"""What the benchmarks put together: stub nodes, proxies, Liveman, and a load; all on the loopback.
 
+Nodes and load share one CPU, and what is measured has another for itself. Every process is in a group of its
+own, which ends with the context that began it, also on Ctrl-C and SIGTERM.
+"""
+
+import argparse
 import contextlib
 import os
+import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,16 +23,26 @@ from tempfile import TemporaryDirectory
 from attrs import frozen
 
 HERE = Path(__file__).parent
-PORTS = range(13_000, 30_000)
+#: Below the ports that the system gives to outgoing connections.
+PORTS = range(13_000, 32_000)
+#: What is measured runs on the first, all else on the last.
+CPUS = sorted(os.sched_getaffinity(0))
+#: Debian has nginx where only root looks.
+SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
-#: nginx as N nodes at once: every answer is canned, so that what stands in front of it is measured.
-NODES_CONF = """
+NGINX_CONF = """
 daemon off; {user} worker_processes 1; pid {folder}/pid; error_log {folder}/errors crit;
 events {{ worker_connections 20000; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type application/json;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  proxy_http_version 1.1; proxy_set_header Connection '';
+  {rest}
+}}
+"""
+#: nginx as N nodes at once: every answer is canned, so that what stands in front of it is measured.
+NODES_CONF = """
   server {{
     {listen}
     location ~ ^/(whip|whep)/(?<stream>.+)$ {{
@@ -38,13 +54,49 @@ http {{
     }}
     location /session/ {{ return 204; }}
     location = /api/streams/ {{ return 200 '[]'; }}
+    location = /api/strategy/ {{ return 200 '{{"each_stream_max_sub":65535}}'; }}
+    location = /api/info {{ return 200 '{{"version":"stub"}}'; }}
+    location = /api/sse/streams {{ proxy_pass {events}; proxy_buffering off; proxy_read_timeout 1d; }}
     location / {{ return 404; }}
   }}
-}}
+"""
+PROXY_CONF = """
+  upstream nodes {{ {servers} keepalive 256; keepalive_requests 1000000000; }}
+  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://nodes; }} }}
 """
 ANSWER = "v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nt=0 0\\r\\n" + "".join(
     f"a=candidate:{i} 1 udp 2130706431 127.0.0.1 {40_000 + i} typ host\\r\\n" for i in range(20)
 )
+
+
+@frozen
+class Peer:
+    """A process that serves."""
+
+    url: str
+    pid: int
+    """Also the number of its process group."""
+
+    def cpu_seconds(self) -> float:
+        """Processor time so far, user and system, of the whole group's first process and its children."""
+        ticks = 0
+        for pid in _family(self.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def memory_mb(self) -> float:
+        """Resident memory."""
+        sizes = (
+            re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in _family(self.pid)
+        )
+        return sum(int(size[1]) for size in sizes if size) / 1024
+
+    def stop(self) -> None:
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
 
 
 @frozen
@@ -55,32 +107,115 @@ class Load:
     p50_ms: float
     p99_ms: float
     failed: int
+    requests: int
 
 
-def free_ports(count: int) -> int:
-    """The first of so many neighbouring free ports."""
-    for first in range(PORTS.start, PORTS.stop - count, count + 7):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-                return first
-            except OSError:
-                continue
-    raise SystemExit(f"no {count} free ports in a row")
+def parser(text: str | None) -> argparse.ArgumentParser:
+    """Takes the benchmark's docstring. SIGTERM ends a benchmark as Ctrl-C does from here on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 @contextlib.contextmanager
-def running(
-    argv: Sequence[str], *, url: str, cpu: int | None = None, cwd: str = "."
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, once ``url`` answers; its group is ended at the end."""
-    pinned = ["taskset", "-c", str(cpu), *argv] if cpu is not None else list(argv)
-    with open(Path(cwd) / "output", "wb") as output:
-        process = subprocess.Popen(pinned, cwd=cwd, stdout=output, stderr=output, start_new_session=True)
+def stub_nodes(count: int) -> Iterator[list[str]]:
+    """So many nodes that answer at once, with event streams; their URLs."""
+    first = _free_ports(count)
+    ports = range(first, first + count)
+    with _script("events.py", path="/") as events:
+        rest = NODES_CONF.format(
+            listen=" ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports),
+            answer=ANSWER,
+            events=events.url,
+        )
+        with _nginx(rest, first, cpu=CPUS[-1]):
+            yield [f"http://127.0.0.1:{port}" for port in ports]
+
+
+@contextlib.contextmanager
+def floor(nodes: Sequence[str]) -> Iterator[Peer]:
+    """The least that an aiohttp proxy does."""
+    with _script("floor.py", *nodes, cpu=CPUS[0]) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def nginx(nodes: Sequence[str]) -> Iterator[Peer]:
+    """What a proxy in C does."""
+    port = _free_ports(1)
+    servers = " ".join(f"server {node.removeprefix('http://')};" for node in nodes)
+    with _nginx(PROXY_CONF.format(servers=servers, port=port), port, cpu=CPUS[0]) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def liveman(nodes: Sequence[str], *, mode: str, extra: str = "", level: str = "error") -> Iterator[Peer]:
+    """Liveman in front of the nodes; ``mode``: how it watches them; ``extra``: more TOML."""
+    port = _free_ports(1)
+    declared = "".join(
+        f'[[nodes]]\nalias = "n{i}"\nurl = "{node}"\nmode = "{mode}"\n' for i, node in enumerate(nodes)
+    )
+    text = f'[http]\nlisten = "127.0.0.1:{port}"\n[log]\nlevel = "{level}"\n{extra}\n{declared}'
+    with TemporaryDirectory(prefix="liveman-bench-") as folder:
+        Path(folder, "liveman.toml").write_text(text)
+        argv = [sys.executable, "-m", "liveman", "-c", "liveman.toml"]
+        with _running(argv, f"http://127.0.0.1:{port}", path="/readyz", cpu=CPUS[0], folder=folder) as peer:
+            yield peer
+
+
+def load(url: str, *, seconds: int, connections: int) -> Load:
+    """POST an offer, DELETE the session, again and again, by wrk."""
+    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10", "-s", str(HERE / "whip.lua")]
+    said = subprocess.run(
+        _pinned([*wrk, url], CPUS[-1]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    ).stdout
+    found = dict(re.findall(r"(\w+)=([\d.]+)", said.rpartition("RESULT ")[2]))
+    if not found:
+        raise SystemExit(f"wrk said nothing of use:\n{said}")
+    return Load(
+        per_second=float(found["rps"]),
+        p50_ms=float(found["p50"]) / 1000,
+        p99_ms=float(found["p99"]) / 1000,
+        failed=int(found["failed"]),
+        requests=int(found["requests"]),
+    )
+
+
+@contextlib.contextmanager
+def _nginx(rest: str, port: int, *, cpu: int) -> Iterator[Peer]:
+    user = "user root;" if os.geteuid() == 0 else ""
+    with TemporaryDirectory(prefix="liveman-bench-") as folder:
+        conf = Path(folder, "nginx.conf")
+        conf.write_text(NGINX_CONF.format(folder=folder, user=user, rest=rest))
+        argv = ["nginx", "-p", folder, "-c", str(conf)]
+        with _running(argv, f"http://127.0.0.1:{port}", path="/api/streams/", cpu=cpu, folder=folder) as peer:
+            yield peer
+
+
+@contextlib.contextmanager
+def _script(name: str, *arguments: str, path: str = "/api/streams/", cpu: int = CPUS[-1]) -> Iterator[Peer]:
+    """One of the scripts beside this one, which gets a port and the arguments."""
+    port = _free_ports(1)
+    with TemporaryDirectory(prefix="liveman-bench-") as folder:
+        argv = [sys.executable, str(HERE / name), str(port), *arguments]
+        with _running(argv, f"http://127.0.0.1:{port}", path=path, cpu=cpu, folder=folder) as peer:
+            yield peer
+
+
+@contextlib.contextmanager
+def _running(argv: Sequence[str], url: str, *, path: str, cpu: int, folder: str) -> Iterator[Peer]:
+    """A process that works in this folder, once it answers 200 at the path."""
+    output = Path(folder, "output")
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            _pinned(argv, cpu), cwd=folder, stdout=file, stderr=file, start_new_session=True
+        )
     try:
-        _wait(url, process, Path(cwd) / "output")
-        yield process
+        _wait(url + path, process, output)
+        yield Peer(url, process.pid)
     finally:
         for number in (signal.SIGCONT, signal.SIGTERM):
             with contextlib.suppress(ProcessLookupError):
@@ -92,89 +227,43 @@ def running(
             process.wait()
 
 
-@contextlib.contextmanager
-def stub_nodes(count: int, *, cpu: int) -> Iterator[list[str]]:
-    """So many nodes that answer at once; their URLs."""
-    first = free_ports(count)
-    ports = range(first, first + count)
-    with TemporaryDirectory(prefix="liveman-bench-") as folder:
-        conf = NODES_CONF.format(
-            folder=folder,
-            user="user root;" if os.geteuid() == 0 else "",
-            listen=" ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports),
-            answer=ANSWER,
-        )
-        Path(folder, "nginx.conf").write_text(conf)
-        argv = ["nginx", "-p", folder, "-c", f"{folder}/nginx.conf"]
-        with running(argv, url=f"http://127.0.0.1:{first}/api/streams/", cpu=cpu, cwd=folder):
-            yield [f"http://127.0.0.1:{port}" for port in ports]
-
-
-@contextlib.contextmanager
-def floor(nodes: Sequence[str], *, cpu: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The least that an aiohttp proxy does; its URL and process."""
-    port = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    with TemporaryDirectory(prefix="liveman-bench-") as folder:
-        argv = [sys.executable, str(HERE / "floor.py"), str(port), *nodes]
-        with running(argv, url=f"{url}/api/streams/", cpu=cpu, cwd=folder) as process:
-            yield url, process
-
-
-@contextlib.contextmanager
-def liveman(
-    nodes: Sequence[str], *, cpu: int | None, extra: str = "", level: str = "error", mode: str = "poll"
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Liveman in front of the nodes; its URL and process."""
-    port = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    declared = "".join(
-        f'[[nodes]]\nalias = "n{i}"\nurl = "{node}"\nmode = "{mode}"\n' for i, node in enumerate(nodes)
-    )
-    text = f'[http]\nlisten = "127.0.0.1:{port}"\n[log]\nlevel = "{level}"\n{extra}\n{declared}'
-    with TemporaryDirectory(prefix="liveman-bench-") as folder:
-        Path(folder, "liveman.toml").write_text(text)
-        argv = [sys.executable, "-m", "liveman", "-c", "liveman.toml"]
-        with running(argv, url=f"{url}/readyz", cpu=cpu, cwd=folder) as process:
-            yield url, process
-
-
-def load(url: str, *, seconds: int, connections: int, cpu: int) -> Load:
-    """POST an offer, DELETE the session, again and again, by wrk."""
-    argv = ["taskset", "-c", str(cpu), "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10"]
-    said = subprocess.run(
-        [*argv, "-s", str(HERE / "whip.lua"), url], capture_output=True, text=True, check=False
-    ).stdout
-    found = dict(re.findall(r"(\w+)=([\d.]+)", said.rpartition("RESULT ")[2]))
-    if not found:
-        raise SystemExit(f"wrk said nothing of use:\n{said}")
-    return Load(
-        float(found["rps"]), float(found["p50"]) / 1000, float(found["p99"]) / 1000, int(found["failed"])
-    )
-
-
-def memory_mb(process: subprocess.Popen[bytes]) -> float:
-    """Resident memory."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
-
-
-def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """Processor time so far, user and system."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _pinned(argv: Sequence[str], cpu: int) -> list[str]:
+    command = shutil.which(argv[0], path=SEARCHED)
+    if command is None:
+        raise SystemExit(f"{argv[0]} is not installed; `make bench` does that.")
+    return ["taskset", "-c", str(cpu), command, *argv[1:]]
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
     end = time.monotonic() + 20
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise SystemExit(f"it ended at once: {output.read_text()}")
+            raise SystemExit(f"what should serve {url} has ended:\n{output.read_text()}")
         try:
-            urllib.request.urlopen(url, timeout=2).read()
-            return
-        except urllib.error.HTTPError:
+            urllib.request.urlopen(url, timeout=2).close()
             return
         except OSError:
             time.sleep(0.05)
-    raise SystemExit(f"nothing answers at {url}: {output.read_text()}")
+    raise SystemExit(f"nothing answers at {url}:\n{output.read_text()}")
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many neighbouring free ports."""
+    for _ in range(100):
+        first = random.choice(PORTS[:-count])
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise SystemExit(f"no {count} free ports in a row")
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for each in found:
+        found.extend(map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split()))
+    return found

@@ -1,9 +1,8 @@
 -- Publishes under new names and deletes every session that it is given. One thread only.
 local offer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" .. string.rep("a=rtpmap:96 VP8/90000\r\n", 60)
-local made, count = {}, 0
+local made, count, thread_of_all = {}, 0, nil
 failed = 0
 
-local thread_of_all
 function setup(thread) thread_of_all = thread end
 
 function request()
@@ -14,8 +13,9 @@ function request()
 end
 
 function response(status, headers)
-  if status == 201 then
-    table.insert(made, headers["Location"] or headers["location"])
+  local session = headers["Location"] or headers["location"]
+  if status == 201 and session then
+    table.insert(made, session)
   elseif status ~= 204 then
     failed = failed + 1
   end
@@ -24,6 +24,6 @@ end
 function done(summary, latency)
   local e = summary.errors
   local bad = thread_of_all:get("failed") + e.connect + e.read + e.write + e.timeout
-  io.write(string.format("RESULT rps=%.1f p50=%d p99=%d failed=%d\n", summary.requests / summary.duration * 1e6,
-    latency:percentile(50), latency:percentile(99), bad))
+  io.write(string.format("RESULT rps=%.1f requests=%d p50=%d p99=%d failed=%d\n",
+    summary.requests / summary.duration * 1e6, summary.requests, latency:percentile(50), latency:percentile(99), bad))
 end

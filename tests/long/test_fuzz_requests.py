@@ -23,8 +23,8 @@ ROUNDS = 60
 AT_ONCE = 64
 #: A client that hears nothing for so long sees whether it has its answers, seconds.
 QUIET = 0.2
-#: So long it waits for them at the most.
-HANGING = 30.0
+#: So long it waits for them at the most; Liveman itself waits 30 s for the rest of a body.
+HANGING = 45.0
 
 SDP_TYPE = "Content-Type: application/sdp"
 SESSION = "/session/cam/" + build_session_id(b"any", alias="n0", kind="p", stream="cam", id="a-b.c")
