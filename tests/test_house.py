@@ -14,9 +14,13 @@ GROUND = {
     "config",
     "errors",
     "forms",
+    "hosted",
+    "inbound",
     "logs",
     "metrics",
     "middleware",
+    "paths",
+    "plain",
     "secret",
     "settings",
     "strict",
@@ -35,13 +39,16 @@ ROOMS: dict[str, set[str]] = {
     "dashboard": {"auth", "cluster", "database", "ice", "net4mqtt", "proxy", "recording"},
 }
 #: At the top: they may import all, and only those at the top may import them.
-TOP = {"app", "cli", "server", "__main__", ""}
+TOP = {"app", "cli", "front", "server", "__main__", ""}
 
 PURE = {
     "liveman.access",
     "liveman.config",
     "liveman.errors",
     "liveman.forms",
+    "liveman.inbound",
+    "liveman.paths",
+    "liveman.plain",
     "liveman.secret",
     "liveman.ice.server",
     "liveman.ice.link",

@@ -18,6 +18,7 @@ from liveman.database import Database, cluster_secret, open_database
 from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
 from liveman.ice import provider
 from liveman.ice.broker import Broker
+from liveman.inbound import Inbound
 from liveman.logs import get_logger
 from liveman.middleware import Guard, Route, json_response, mount
 from liveman.proxy.attempts import Attempts
@@ -113,7 +114,7 @@ def _tables(extra_ice: ExtraIce) -> dict[str, Any]:
     return {**static, **extra_ice.providers}
 
 
-def _identify(_request: web.Request) -> Identity:
+def _identify(_inbound: Inbound) -> Identity:
     return ANYONE
 
 

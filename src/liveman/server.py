@@ -11,7 +11,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from liveman.errors import ConfigError, Fault, LivemanError
+from liveman.front import Front
 from liveman.logs import get_logger
+from liveman.middleware import SIGNPOSTS, Signposts
 from liveman.tasks import TaskOwner
 
 __all__ = ["forever", "run", "serving"]
@@ -44,16 +46,20 @@ async def serving(app: web.Application, listen: str, *, else_any_port: bool = Fa
             app,
             access_log=None,  # Liveman writes its own, without query strings.
             auto_decompress=False,
+            handler_cancellation=True,
             keepalive_timeout=KEEPALIVE_SECONDS,
             lingering_time=LINGERING_SECONDS,
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
+        front = Front(app.get(SIGNPOSTS) or Signposts(), lambda: _protocol(runner))
+        app.on_shutdown.append(lambda _: front.end(SHUTDOWN_SECONDS))
         await runner.setup()
         try:
-            await web.SockSite(runner, sock, backlog=4096).start()
+            listening = await asyncio.get_running_loop().create_server(front, sock=sock, backlog=4096)
             async with TaskOwner() as tasks:
-                tasks.start("slow heads", _close_slow_heads(runner))
+                tasks.start("idle connections", _close_idle(front, runner))
                 yield _url(sock)
+            listening.close()
         finally:
             await runner.cleanup()
 
@@ -138,12 +144,19 @@ def _url(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _close_slow_heads(runner: web.AppRunner) -> None:
+def _protocol(runner: web.AppRunner) -> asyncio.Protocol:
+    """aiohttp's, for one connection."""
+    assert runner.server is not None
+    return runner.server()
+
+
+async def _close_idle(front: Front, runner: web.AppRunner) -> None:
     """aiohttp sets no limit on the time in which a connection's first request must come."""
     loop = asyncio.get_running_loop()
     waiting: dict[RequestHandler, float] = {}
     while True:
         await asyncio.sleep(HEAD_SECONDS / 6)
+        front.close_idle(HEAD_SECONDS)
         now = loop.time()
         connections = runner.server.connections if runner.server is not None else []
         waiting = {each: waiting.get(each, now) for each in connections if not each._request_count}

@@ -6,7 +6,7 @@ from aiohttp import web
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule
 from liveman.cluster import listing
 from liveman.cluster.cluster import Cluster
-from liveman.middleware import IDENTITY, STREAM, Route
+from liveman.middleware import INBOUND, Route
 
 __all__ = ["routes"]
 
@@ -22,8 +22,9 @@ def routes(cluster: Cluster) -> list[Route]:
         return _json(listing.streams(cluster.state, request.query.getall("nodes", ())))
 
     async def stream(request: web.Request) -> web.Response:
-        with_ids = request[IDENTITY].stream == "*"
-        return _json(listing.nodes_of_stream(cluster.state, request[STREAM], with_ids=with_ids))
+        inbound = request[INBOUND]
+        with_ids = inbound.identity.stream == "*"
+        return _json(listing.nodes_of_stream(cluster.state, inbound.stream, with_ids=with_ids))
 
     return [
         Route("GET", "/api/nodes/", nodes, _LIST),

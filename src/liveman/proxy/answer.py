@@ -1,14 +1,12 @@
 """A node's answer on its way to the client: which answers pass, and how their bytes do."""
 
-from aiohttp import hdrs, web
-
 from liveman.errors import LivemanError, NodeError, NodeTimeout
+from liveman.inbound import Answer, Inbound
 from liveman.logs import get_logger
-from liveman.middleware import TYPELESS
 from liveman.proxy.exchange import Exchange
 from liveman.proxy.headers import answer_fields
 
-__all__ = ["check_answer", "has_left", "pass_on"]
+__all__ = ["check_answer", "pass_on"]
 
 log = get_logger("liveman.proxy")
 
@@ -27,74 +25,51 @@ def check_answer(exchange: Exchange) -> None:
         raise NodeError(f"The node answered with a redirect ({exchange.status}), which is not followed.")
 
 
-def has_left(request: web.Request) -> bool:
-    """Whether the client has hung up."""
-    transport = request.transport
-    return transport is None or transport.is_closing()
-
-
 async def pass_on(
-    request: web.Request, exchange: Exchange, *, location: str | None = None, links: list[str]
-) -> web.StreamResponse:
+    inbound: Inbound, exchange: Exchange, *, location: str | None = None, links: list[str]
+) -> None:
     """Send the node's answer to the client: status, fields and bytes as they are, but for Location and Link.
 
     Raises NodeError while nothing was sent yet; after that an answer that breaks off cuts the connection.
+    Raises ConnectionError when the client has left.
     """
-    fields = answer_fields(exchange.fields)
-    events = any(
-        name.lower() == "content-type" and value.lower().startswith("text/event-stream")
-        for name, value in fields
-    )
-    if not events and (exchange.length is None or exchange.length <= COLLECTED):
+    events = any(value.lower().startswith(b"text/event-stream") for value in exchange.values(b"content-type"))
+    if not (exchange.whole or events or (exchange.length or 0) > COLLECTED):
         await exchange.collect(COLLECTED, IDLE_SECONDS)
-    whole = exchange.whole and not events
-    body = exchange.take()
-    response: web.StreamResponse
-    if whole:
-        response = web.Response(status=exchange.status, reason=exchange.reason, body=body)
-    else:
-        response = web.StreamResponse(status=exchange.status, reason=exchange.reason)
-        response.content_length = exchange.length
-    headers = response.headers
-    headers.popall(hdrs.CONTENT_TYPE, None)
-    for name, value in fields:
-        headers.add(name, value)
-    if hdrs.CONTENT_TYPE not in headers:
-        request[TYPELESS] = True
+    fields = answer_fields(exchange.fields)
     if location is not None:
-        headers[hdrs.LOCATION] = location
+        fields.append((b"Location", location.encode()))
     for link in links:
-        headers.add(hdrs.LINK, link)
-    if exchange.status in (201, 406) or hdrs.CACHE_CONTROL not in headers:
-        headers[hdrs.CACHE_CONTROL] = "no-store"
-    if request.method == hdrs.METH_HEAD and exchange.length is not None:
-        headers[hdrs.CONTENT_LENGTH] = str(exchange.length)
-    # Sent from here, so that a client who has left is noticed while its session can still be ended.
-    await response.prepare(request)
-    if not whole:
-        try:
-            await _stream(request, exchange, response, body, events)
-        except LivemanError as error:
-            log.warning("an answer broke off", reason=error.detail, method=request.method)
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError("the node's answer broke off") from None
-    await response.write_eof()
-    if has_left(request):
-        raise ConnectionResetError("the client has left")  # The write has met a reset.
-    return response
+        fields.append((b"Link", link.encode()))
+    status = exchange.status
+    fields = _never_stored(fields, status)
+    if exchange.whole and not events:
+        length = exchange.length if inbound.method == "HEAD" else None
+        # Sent from here, so that a client who has left is noticed while its session can still be ended.
+        await inbound.deliver(Answer(status, fields, exchange.take(), exchange.reason, length))
+        return
+    await inbound.begin(Answer(status, fields, reason=exchange.reason, length=exchange.length))
+    try:
+        while piece := exchange.take() or await _next(inbound, exchange, events):
+            await inbound.write(piece)
+    except LivemanError as error:
+        log.warning("an answer broke off", reason=error.detail, method=inbound.method)
+        inbound.abort()
+        raise ConnectionResetError("the node's answer broke off") from None
+    await inbound.end()
 
 
-async def _stream(
-    request: web.Request, exchange: Exchange, response: web.StreamResponse, first: bytes, events: bool
-) -> None:
-    piece = first or await _next(request, exchange, events)
-    while piece:
-        await response.write(piece)
-        piece = await _next(request, exchange, events)
+def _never_stored(fields: list[tuple[bytes, bytes]], status: int) -> list[tuple[bytes, bytes]]:
+    """What may hold credentials is never kept by a cache, whatever the node says; the rest as it says."""
+    own = [field for field in fields if field[0].lower() == b"cache-control"]
+    if own and status not in (201, 406):
+        return fields
+    kept = [field for field in fields if field not in own] if own else fields
+    kept.append((b"Cache-Control", b"no-store"))
+    return kept
 
 
-async def _next(request: web.Request, exchange: Exchange, events: bool) -> bytes:
+async def _next(inbound: Inbound, exchange: Exchange, events: bool) -> bytes:
     if not events:
         return await exchange.more(IDLE_SECONDS)
     while True:
@@ -102,5 +77,5 @@ async def _next(request: web.Request, exchange: Exchange, events: bool) -> bytes
             return await exchange.more(LOOK_SECONDS)
         except NodeTimeout:
             # Between two events any silence is right, but nobody may be listening any more.
-            if has_left(request):
+            if inbound.left:
                 raise ConnectionResetError("the client has left") from None

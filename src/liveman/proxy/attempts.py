@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
-from aiohttp import hdrs, web
 from attrs import define, field, frozen
 
 from liveman.cluster import Cluster, Node
 from liveman.errors import LivemanError, NodeError, NodeTimeout, NodeUnreachable
+from liveman.inbound import Inbound
 from liveman.logs import get_logger
 from liveman.proxy.body import Body
 from liveman.proxy.exchange import Exchange
@@ -80,7 +80,7 @@ class Attempts:
         await self._orphans.drain(deadline - loop.time())
         await self._orphans.__aexit__(None, None, None)
 
-    async def offer(self, request: web.Request, node: Node, offer: Offer) -> Made:
+    async def offer(self, inbound: Inbound, node: Node, offer: Offer) -> Made:
         """Send the offer to a node, whose place it takes meanwhile, and wait for the answer's head.
 
         A client that leaves meanwhile, or an answer that comes too late, leaves the session to be deleted.
@@ -91,7 +91,7 @@ class Attempts:
         self._offers.add(task)
         reserved = cluster.reserve(node.alias, offer.action, offer.stream)
         try:
-            exchange = await self._ask(request, node, offer)
+            exchange = await self._ask(inbound, node, offer)
             session = None
             if 200 <= exchange.status < 300 or exchange.status == 406:
                 session = session_of_location(exchange.values(b"location"))
@@ -102,10 +102,10 @@ class Attempts:
             cluster.session_deleted(node.alias, offer.stream, reserved)
             self._offers.discard(task)
 
-    async def _ask(self, request: web.Request, node: Node, offer: Offer) -> Exchange:
+    async def _ask(self, inbound: Inbound, node: Node, offer: Offer) -> Exchange:
         endpoint = "whip" if offer.action == "publish" else "whep"
-        target = f"/{endpoint}/{offer.raw}{passed_query(request.rel_url.raw_query_string)}"
-        exchange = await self._send(request, node, target, offer.body, content_type=b"application/sdp")
+        target = f"/{endpoint}/{offer.raw}{passed_query(inbound.query)}"
+        exchange = await self._send(inbound, node, target, offer.body, content_type=b"application/sdp")
         try:
             await exchange.head(POST_SECONDS)
         except (asyncio.CancelledError, NodeTimeout) as error:
@@ -138,12 +138,12 @@ class Attempts:
             self.cluster.node_failed(node.alias, "answered 503")
         return exchange.whole
 
-    async def exchange(self, request: web.Request, node: Node, target: str, body: Body) -> Exchange:
+    async def exchange(self, inbound: Inbound, node: Node, target: str, body: Body) -> Exchange:
         """Any other request: sent again when a kept connection was dead and the method is safe to repeat."""
-        seconds = POST_SECONDS if request.method == hdrs.METH_POST else ANSWER_SECONDS
+        seconds = POST_SECONDS if inbound.method == "POST" else ANSWER_SECONDS
         fresh = False
         while True:
-            exchange = await self._send(request, node, target, body, fresh=fresh)
+            exchange = await self._send(inbound, node, target, body, fresh=fresh)
             try:
                 await exchange.head(seconds)
             except asyncio.CancelledError:
@@ -154,7 +154,7 @@ class Attempts:
                 if not isinstance(error, NodeError):
                     raise
                 stale = exchange.reused and not exchange.begun and not isinstance(error, NodeTimeout)
-                repeatable = request.method in _REPEATABLE and not isinstance(body, AsyncIterator)
+                repeatable = inbound.method in _REPEATABLE and not isinstance(body, AsyncIterator)
                 if stale and repeatable and not fresh:
                     fresh = True
                     continue
@@ -165,7 +165,7 @@ class Attempts:
 
     async def _send(
         self,
-        request: web.Request,
+        inbound: Inbound,
         node: Node,
         target: str,
         body: Body,
@@ -173,18 +173,17 @@ class Attempts:
         content_type: bytes | None = None,
         fresh: bool = False,
     ) -> Exchange:
-        address = request.remote or "unknown"
         peer = Peer(
-            address=address,
-            scheme="https" if request.scheme == "https" else "http",
-            host=request.headers.get(hdrs.HOST, ""),
-            version=f"{request.version.major}.{request.version.minor}",
-            trusted=is_trusted(address, self.trusted),
+            address=inbound.remote,
+            scheme=inbound.scheme,
+            host=inbound.header(b"host"),
+            version=inbound.version,
+            trusted=is_trusted(inbound.remote, self.trusted),
         )
         fields = request_fields(
-            request.raw_headers, peer=peer, token=node.token.reveal(), content_type=content_type
+            inbound.fields, peer=peer, token=node.token.reveal(), content_type=content_type
         )
-        sent = Request(request.method, target, fields, body, request.content_length)
+        sent = Request(inbound.method, target, fields, body, inbound.length)
         try:
             return await self.upstream.send(node.url, sent, fresh=fresh)
         except NodeUnreachable as error:

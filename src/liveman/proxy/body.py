@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
-
-from liveman.errors import BadRequest, BodyTimeout, TooLarge, WrongType
+from liveman.errors import BodyTimeout, TooLarge, WrongType
+from liveman.inbound import Inbound
 
 __all__ = ["MAX_BODY", "Body", "check_body", "read_body"]
 
@@ -21,30 +19,31 @@ Body = bytes | AsyncIterator[bytes] | None
 """None: the request has no body."""
 
 
-def check_body(request: web.Request) -> None:
+def check_body(inbound: Inbound) -> None:
     """Refuse by the head alone a body that would be refused later. Raises TooLarge, WrongType."""
-    # All of them: a host's server may decode by the last one, and the length would no longer be true.
-    if any(each.lower() != "identity" for each in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
+    # A host's server may decode it, and the length would no longer be true.
+    coding = inbound.header(b"content-encoding")
+    if coding and any(each.strip().lower() != "identity" for each in coding.split(",")):
         raise WrongType("Signalling is accepted without Content-Encoding only.")
-    if (request.content_length or 0) > MAX_BODY:
+    if (inbound.length or 0) > MAX_BODY:
         raise TooLarge
 
 
-async def read_body(request: web.Request) -> Body:
+async def read_body(inbound: Inbound) -> Body:
     """The body, whole if it has at most 64 KiB. Raises BadRequest, BodyTimeout, ConnectionError; the pieces
     raise TooLarge besides, where the body passes 2 MiB."""
-    if not request.body_exists:
-        return b"" if hdrs.CONTENT_LENGTH in request.headers else None
+    if not inbound.pending:
+        return inbound.whole
     deadline = asyncio.get_running_loop().time() + BODY_SECONDS
     held = bytearray()
-    while piece := await _piece(request, deadline):
+    while piece := await _piece(inbound, deadline):
         held += piece
         if len(held) > HELD:
-            return _pieces(request, bytes(held), deadline)
+            return _pieces(inbound, bytes(held), deadline)
     return bytes(held)
 
 
-async def _pieces(request: web.Request, first: bytes, deadline: float) -> AsyncIterator[bytes]:
+async def _pieces(inbound: Inbound, first: bytes, deadline: float) -> AsyncIterator[bytes]:
     total = 0
     piece = first
     while piece:
@@ -52,18 +51,13 @@ async def _pieces(request: web.Request, first: bytes, deadline: float) -> AsyncI
         if total > MAX_BODY:
             raise TooLarge
         yield piece
-        piece = await _piece(request, deadline)
+        piece = await _piece(inbound, deadline)
 
 
-async def _piece(request: web.Request, deadline: float) -> bytes:
+async def _piece(inbound: Inbound, deadline: float) -> bytes:
     """What comes next, b"" at the end."""
-    content = request.content
     try:
-        if content.is_eof():
-            return content.read_nowait()
         async with asyncio.timeout_at(deadline):
-            return await content.readany()
+            return await inbound.read()
     except TimeoutError:
         raise BodyTimeout from None
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise BadRequest("The body's transfer coding is malformed.") from None

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable
 from typing import Protocol
 
 from liveman.errors import BadRequest, BodyBroken, LivemanError, NodeError, NodeTimeout
-from liveman.proxy.headers import Fields
+from liveman.inbound import Fields
 from liveman.proxy.http1 import LAST_CHUNK, AnswerReader, build_chunk
 
 __all__ = ["Connection", "Exchange"]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-from aiohttp import hdrs, web
 from attrs import define, field
 
 from liveman.cluster import Cluster, Decision, Node
@@ -13,9 +12,9 @@ from liveman.ice.broker import Broker
 from liveman.ice.provider import IceRequest
 from liveman.ice.rewrite import rewrite_links
 from liveman.ice.server import IceServer
+from liveman.inbound import Inbound
 from liveman.logs import get_logger
-from liveman.middleware import PREFIX, SEGMENTS, STREAM
-from liveman.proxy.answer import check_answer, has_left, pass_on
+from liveman.proxy.answer import check_answer, pass_on
 from liveman.proxy.attempts import Action, Attempts, Made, Offer, named
 from liveman.proxy.body import read_body
 from liveman.proxy.exchange import Exchange
@@ -49,10 +48,10 @@ class Forwarder:
         for exchange in list(self._live):
             exchange.close()
 
-    async def offer(self, request: web.Request, action: Action) -> web.StreamResponse:
+    async def offer(self, inbound: Inbound, action: Action) -> None:
         """POST /whip/{stream}, /whep/{stream}: to the best node, else to the next while that is harmless."""
-        offer = await self._offer(request, action)
-        nodes = nodes_asked(request.rel_url.raw_query_string)
+        offer = await self._offer(inbound, action)
+        nodes = nodes_asked(inbound.query)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.failover_seconds
         tried: set[str] = set()
@@ -64,59 +63,59 @@ class Forwarder:
             if node is None:
                 break
             try:
-                made = await self.attempts.offer(request, node, offer)
+                made = await self.attempts.offer(inbound, node, offer)
             except NodeUnreachable as error:
                 failure = error
             else:
                 if not made.refused:
-                    return await self._finish(request, offer, made)
+                    return await self._finish(inbound, offer, made)
                 refused = made
             tried.add(node.alias)
             if loop.time() >= deadline or not isinstance(offer.body, bytes):
                 break
         if refused is not None:
-            return await self._finish(request, offer, refused)
+            return await self._finish(inbound, offer, refused)
         if failure is not None:
             raise failure
         raise _refusal(decision, offer.stream)
 
-    async def direct(self, request: web.Request, action: Action) -> web.StreamResponse:
+    async def direct(self, inbound: Inbound, action: Action) -> None:
         """POST /api/whip/{alias}/{stream}, /api/whep/…: to that node, as relays do."""
-        node = self.node_named(request.match_info["alias"])
-        offer = await self._offer(request, action, relayed=True)
-        return await self._finish(request, offer, await self.attempts.offer(request, node, offer))
+        node = self.node_named(inbound.segments[2])
+        offer = await self._offer(inbound, action, relayed=True)
+        return await self._finish(inbound, offer, await self.attempts.offer(inbound, node, offer))
 
-    async def session(self, request: web.Request) -> web.StreamResponse:
+    async def session(self, inbound: Inbound) -> None:
         """Everything under /session/{stream}/{session}: to the node that made it."""
-        _, raw, shown, *below = request[SEGMENTS]
-        stream = request[STREAM]
+        _, raw, shown, *below = inbound.segments
+        stream = inbound.stream
         node, session = await self._node_of_session(stream, shown)
         if self.cluster.is_down(node.alias):
             raise NodeError(f"Node {node.alias}, which has this session, is down.")
-        target = "/".join(["/session", raw, session, *below]) + passed_query(request.rel_url.raw_query_string)
-        ends = request.method == hdrs.METH_DELETE and not below
+        target = "/".join(["/session", raw, session, *below]) + passed_query(inbound.query)
+        ends = inbound.method == "DELETE" and not below
         try:
-            exchange = await self.attempts.exchange(request, node, target, await read_body(request))
+            exchange = await self.attempts.exchange(inbound, node, target, await read_body(inbound))
         except asyncio.CancelledError:
             if ends:
                 self.attempts.delete(node, raw, session)
             raise
         if ends and (exchange.status < 300 or exchange.status == 404):
             self.cluster.session_deleted(node.alias, stream, session)
-        path = location(request[PREFIX], raw, shown)
+        path = location(inbound.prefix, raw, shown)
         override = exchange.status >= 400 or self.ice.override_upstream_ice_servers
         links = self._links(exchange, session=session, path=path, added=(), override=override)
-        return await self._deliver(request, node, exchange, links=links)
+        return await self._deliver(inbound, node, exchange, links=links)
 
-    async def _offer(self, request: web.Request, action: Action, *, relayed: bool = False) -> Offer:
-        body = await read_body(request)
+    async def _offer(self, inbound: Inbound, action: Action, *, relayed: bool = False) -> Offer:
+        body = await read_body(inbound)
         if not body:
             raise BadRequest("The request has no body; it must be an SDP offer.")
-        return Offer(action, request[SEGMENTS][-1], request[STREAM], body, relayed)
+        return Offer(action, inbound.segments[-1], inbound.stream, body, relayed)
 
     # Towards the client.
 
-    async def _finish(self, request: web.Request, offer: Offer, made: Made) -> web.StreamResponse:
+    async def _finish(self, inbound: Inbound, offer: Offer, made: Made) -> None:
         """Answer an offer. If that fails, the session which the node made is deleted there."""
         node, exchange, session = made.node, made.exchange, made.session
         if session is None:
@@ -124,18 +123,18 @@ class Forwarder:
                 await exchange.closed()
                 raise NodeError(f"Node {node.alias} made a session, but its Location does not name it.")
             links = self._links(exchange, session="", path="", added=(), override=True)
-            return await self._deliver(request, node, exchange, links=links)
+            return await self._deliver(inbound, node, exchange, links=links)
         try:
             shown = build_session_id(
                 self.secret, alias=node.alias, kind=_KINDS[offer.action], stream=offer.stream, id=session
             )
-            path = location(request[PREFIX], offer.raw, shown)
-            added = () if offer.relayed else await self._ice_servers(request, offer)
+            path = location(inbound.prefix, offer.raw, shown)
+            added = () if offer.relayed else await self._ice_servers(inbound, offer)
             override = self.ice.override_upstream_ice_servers and not offer.relayed
             links = self._links(exchange, session=session, path=path, added=added, override=override)
-            if has_left(request):
+            if inbound.left:
                 raise ConnectionResetError("the client has left")
-            return await self._deliver(request, node, exchange, path=path, links=links)
+            return await self._deliver(inbound, node, exchange, path=path, links=links)
         except BaseException as error:
             exchange.close()
             self.cluster.session_deleted(node.alias, offer.stream, session)
@@ -146,17 +145,17 @@ class Forwarder:
 
     async def _deliver(
         self,
-        request: web.Request,
+        inbound: Inbound,
         node: Node,
         exchange: Exchange,
         *,
         path: str | None = None,
         links: list[str],
-    ) -> web.StreamResponse:
+    ) -> None:
         self._live.add(exchange)
         try:
             check_answer(exchange)
-            return await pass_on(request, exchange, location=path, links=links)
+            return await pass_on(inbound, exchange, location=path, links=links)
         except NodeError as error:
             raise named(error, node) from None
         finally:
@@ -181,9 +180,9 @@ class Forwarder:
             log.warning("more ICE urls than extra_ice.max_urls; dropped", urls=" ".join(dropped))
         return links
 
-    async def _ice_servers(self, request: web.Request, offer: Offer) -> Sequence[IceServer]:
+    async def _ice_servers(self, inbound: Inbound, offer: Offer) -> Sequence[IceServer]:
         return await self.broker.servers(
-            IceRequest(kind=offer.action, stream=offer.stream, client=request.remote)
+            IceRequest(kind=offer.action, stream=offer.stream, client=inbound.remote)
         )
 
     # Which node.

@@ -4,14 +4,15 @@ Fields are pairs of bytes as they stand on the wire; order and case are kept.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["Fields", "Peer", "answer_fields", "parse_networks", "request_fields"]
+from liveman.inbound import Fields
 
-Fields = Sequence[tuple[bytes, bytes]]
+__all__ = ["Peer", "answer_fields", "parse_networks", "request_fields"]
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HOP_BY_HOP = frozenset(
@@ -37,7 +38,7 @@ class Peer:
     """Who stands at the other end of the client's connection, and how it reached Liveman."""
 
     address: str
-    scheme: Literal["http", "https"]
+    scheme: str
     host: str
     """The Host that the client sent."""
     version: str = "1.1"
@@ -108,18 +109,16 @@ def request_fields(
     return kept
 
 
-def answer_fields(fields: Fields) -> list[tuple[str, str]]:
+def answer_fields(fields: Fields) -> list[tuple[bytes, bytes]]:
     """What a client gets of a node's header fields; Location, Link and the framing are made anew."""
     named = _named_by_connection(fields)
     kept = []
-    for name, value in fields:
-        key = name.lower()
+    for field in fields:
+        key = field[0].lower()
         if key in _NOT_TO_CLIENTS or key in named or key.startswith(b"access-control-"):
             continue
-        try:
-            kept.append((name.decode("ascii"), value.decode("utf-8")))
-        except UnicodeDecodeError:
-            continue
+        if key.isascii() and _is_clean(field[1]):
+            kept.append(field)
     return kept
 
 
@@ -130,15 +129,19 @@ def _named_by_connection(fields: Fields) -> frozenset[bytes]:
     return frozenset(token.strip().lower() for value in listed for token in value.split(b","))
 
 
+_CLEAN = re.compile(rb"[\t -~]*")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
 def _is_clean(value: bytes) -> bool:
     """No control character, and UTF-8: a header that would be cut on its way is dropped whole."""
-    if value.isascii():
-        return value.isalnum() or not any((byte < 32 and byte != 9) or byte == 127 for byte in value)
+    if _CLEAN.fullmatch(value):
+        return True
     try:
         value.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return True
+    return not _CONTROL.search(value)
 
 
 def _forwarded(peer: Peer) -> bytes:

@@ -9,7 +9,7 @@ import re
 import httptools
 
 from liveman.errors import NodeError
-from liveman.proxy.headers import Fields
+from liveman.inbound import Fields
 
 __all__ = ["LAST_CHUNK", "AnswerReader", "build_chunk", "build_head"]
 

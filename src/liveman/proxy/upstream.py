@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from liveman.errors import NodeUnreachable
+from liveman.inbound import Fields
 from liveman.proxy.exchange import Connection, Exchange
-from liveman.proxy.headers import Fields
 from liveman.proxy.http1 import build_head
 from liveman.tasks import TaskOwner
 

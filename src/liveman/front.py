@@ -1,0 +1,282 @@
+"""The short way of signalling when Liveman serves alone: its own protocol towards the clients.
+
+A connection begins here. As long as its requests are plain signalling, they are served without aiohttp; the
+first that is anything else hands the connection to aiohttp for good, which serves signalling by the same
+`Endpoint`s.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from liveman.inbound import Answer, Inbound
+from liveman.middleware import Endpoint, Signposts
+from liveman.paths import check_path
+from liveman.plain import MAX_BODY, Plain, recognise
+
+__all__ = ["Front"]
+
+#: How long a request that is not there whole may take before it is aiohttp's to wait for, seconds.
+WHOLE_SECONDS = 0.2
+
+_STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Front:
+    """Makes the protocol of each connection that is accepted, and ends them all."""
+
+    def __init__(self, signposts: Signposts, fallback: Callable[[], asyncio.Protocol]) -> None:
+        """``fallback`` makes aiohttp's protocol for a connection."""
+        self.signposts = signposts
+        self.fallback = fallback
+        self.connections: set[_Connection] = set()
+
+    def __call__(self) -> asyncio.Protocol:
+        return _Connection(self)
+
+    def close_idle(self, seconds: float) -> None:
+        """Close the connections that have asked nothing for so long."""
+        oldest = asyncio.get_running_loop().time() - seconds
+        for connection in [each for each in self.connections if each.idle_since <= oldest]:
+            connection.close_idle()
+
+    async def end(self, seconds: float) -> None:
+        """Close all connections; those with a request under way get so long to answer it."""
+        self.close_idle(0.0)
+        for patience in (seconds, None):
+            tasks = {each.task for each in self.connections if each.task is not None}
+            if tasks:
+                await asyncio.wait(tasks, timeout=patience)
+            for connection in list(self.connections):
+                connection.abort()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, front: Front) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.idle_since = asyncio.get_running_loop().time()
+        self._front = front
+        self._held = b""
+        """What came and belongs to no request yet."""
+        self._impatient: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self.remote = str(peer[0]) if peer else "unknown"
+        self._front.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._held:
+            data = self._held + data
+        if self.task is None:
+            self._next(data)
+            return
+        self._held = data
+        if len(data) > MAX_BODY and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._front.connections.discard(self)
+        self._writable.set()
+        self._be_patient()
+        if self.task is not None:
+            self.task.cancel()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # One request after another.
+
+    def _next(self, data: bytes) -> None:
+        found = recognise(data)
+        if isinstance(found, Plain):
+            segments = tuple(found.path[1:].split("/"))
+            endpoint = self._front.signposts.find(segments)
+            if endpoint is not None:
+                self._be_patient()
+                self._held = data[found.size :]
+                direct = _Direct(self, endpoint, found, segments)
+                self.task = asyncio.get_running_loop().create_task(self._serve(endpoint, direct))
+                return
+        self._held = data
+        if found != "more":
+            self._hand_over()
+        elif self._impatient is None:
+            self._impatient = asyncio.get_running_loop().call_later(WHOLE_SECONDS, self._hand_over)
+
+    async def _serve(self, endpoint: Endpoint, direct: "_Direct") -> None:
+        try:
+            answer = await endpoint.serve(direct)
+            if answer is not None:
+                direct.put(answer)
+            if not self._writable.is_set():
+                await self._writable.wait()
+        finally:
+            self.task = None
+        if direct.last or self.transport.is_closing():
+            self.transport.close()
+            return
+        self.idle_since = asyncio.get_running_loop().time()
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        if self._held:
+            data, self._held = self._held, b""
+            self._next(data)
+
+    def _hand_over(self) -> None:
+        self._be_patient()
+        self._front.connections.discard(self)
+        protocol = self._front.fallback()
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(self._held)
+
+    def _be_patient(self) -> None:
+        if self._impatient is not None:
+            self._impatient.cancel()
+            self._impatient = None
+
+    async def drained(self) -> None:
+        await self._writable.wait()
+        if self.transport.is_closing():
+            raise ConnectionResetError("the client has left")
+
+    def close_idle(self) -> None:
+        if self.task is None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+        self.transport.abort()
+
+
+class _Direct(Inbound):
+    """A request that came on a connection of the front."""
+
+    __slots__ = ("_chunked", "_connection", "_endpoint", "_named", "last")
+
+    def __init__(
+        self, connection: _Connection, endpoint: Endpoint, plain: Plain, segments: tuple[str, ...]
+    ) -> None:
+        super().__init__(
+            method=plain.method,
+            path=plain.path,
+            query=plain.query,
+            version="1.1",
+            fields=plain.fields,
+            remote=connection.remote,
+            scheme="http",
+            length=None if plain.body is None else len(plain.body),
+            whole=plain.body,
+            pending=False,
+        )
+        self.segments = segments
+        self.last = not plain.keeps
+        """Whether the connection ends with this request."""
+        self._connection = connection
+        self._endpoint = endpoint
+        self._named = plain.named
+        self._chunked = False
+
+    @property
+    def left(self) -> bool:
+        return self._connection.transport.is_closing()
+
+    def header(self, name: bytes) -> str:
+        return self._named.get(name, b"").decode()
+
+    def check(self) -> None:
+        check_path(self.path)
+
+    async def read(self) -> bytes:
+        return b""
+
+    def put(self, answer: Answer) -> None:
+        """Write a whole answer."""
+        body = b"" if self.method == "HEAD" or answer.status in (204, 304) else answer.body
+        self._connection.transport.write(self._head(answer, len(answer.body)) + body)
+
+    async def deliver(self, answer: Answer) -> None:
+        self.put(answer)
+        self.status = answer.status
+        if self.left:
+            raise ConnectionResetError("the client has left")  # The write has met a reset.
+
+    async def begin(self, answer: Answer) -> None:
+        self._chunked = answer.length is None
+        self._connection.transport.write(self._head(answer, None))
+        self.status = answer.status
+
+    async def write(self, piece: bytes) -> None:
+        self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+        await self._connection.drained()
+
+    async def end(self) -> None:
+        if self._chunked:
+            self._connection.transport.write(_LAST_CHUNK)
+        if self.left:
+            raise ConnectionResetError("the client has left")
+
+    def abort(self) -> None:
+        self._connection.transport.abort()
+
+    def _head(self, answer: Answer, length: int | None) -> bytes:
+        """The head of an answer; ``length`` counts where the answer does not say it."""
+        status = answer.status
+        if answer.reason is not None:
+            parts = [b"HTTP/1.1 %d %b\r\n" % (status, answer.reason.encode())]
+        else:
+            parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        dated = False
+        count = 1
+        for name, value in (
+            *answer.fields,
+            *self._endpoint.guard.cors_fields(self.header(b"origin")),
+        ):
+            parts += (name, b": ", value, b"\r\n")
+            dated = dated or name.lower() == b"date"
+            count += 1
+        head = b"".join(parts)
+        if not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n") == count or b"\0" in head:
+            raise ValueError("a header field would break the answer's head")
+        rest = [head] if dated else [head, b"Date: ", _date(), b"\r\n"]
+        if answer.length is not None:
+            length = answer.length
+        if status not in (204, 304):
+            if self._chunked:
+                rest.append(b"Transfer-Encoding: chunked\r\n")
+            elif length is not None:
+                rest.append(b"Content-Length: %d\r\n" % length)
+        self.last = self.last or answer.ends
+        if self.last:
+            rest.append(b"Connection: close\r\n")
+        rest.append(b"\r\n")
+        return b"".join(rest)
+
+
+_now = (0, b"")
+
+
+def _date() -> bytes:
+    """The time as RFC 9110 section 5.6.7 writes it, made once a second."""
+    global _now
+    second = int(time.time())
+    if _now[0] != second:
+        _now = second, formatdate(second, usegmt=True).encode()
+    return _now[1]

@@ -1,0 +1,137 @@
+"""A client's request and the answer to it, whichever server carries them.
+
+The guard and the signalling proxy know clients by this alone. `hosted` is the side of aiohttp, `front` the
+short way when Liveman serves alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from liveman.access import Identity
+
+__all__ = ["Answer", "Fields", "Inbound"]
+
+Fields = Sequence[tuple[bytes, bytes]]
+"""Header fields as they stand on the wire, in their order."""
+
+
+#: Who asks, before that was found out.
+NOBODY = Identity("nobody", "")
+
+
+@frozen
+class Answer:
+    """The answer to a request, or its head where the body comes in pieces."""
+
+    status: int
+    fields: Fields = ()
+    """Without framing: Content-Length, Transfer-Encoding and Connection are the server's to add."""
+    body: bytes = b""
+    reason: str | None = None
+    """None: the usual one."""
+    length: int | None = None
+    """Of the body, where ``body`` is not all of it: pieces follow, or it answers HEAD."""
+    ends: bool = False
+    """Whether the connection ends with it."""
+
+
+class Inbound(ABC):
+    """One request. What only the path can tell is set before it is served."""
+
+    __slots__ = (
+        "fields",
+        "identity",
+        "length",
+        "method",
+        "path",
+        "pending",
+        "prefix",
+        "query",
+        "remote",
+        "scheme",
+        "segments",
+        "status",
+        "stream",
+        "version",
+        "whole",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        path: str,
+        query: str,
+        version: str,
+        fields: Fields,
+        remote: str,
+        scheme: str,
+        length: int | None,
+        whole: bytes | None,
+        pending: bool,
+    ) -> None:
+        self.method = method
+        self.path = path
+        """Raw, byte for byte as it came; the authority of an absolute form is cut off."""
+        self.query = query
+        """Raw, without ``?``."""
+        self.version = version
+        """Of HTTP, such as 1.1."""
+        self.fields = fields
+        self.remote = remote
+        """The address of the peer."""
+        self.scheme = scheme
+        self.length = length
+        """The declared Content-Length."""
+        self.whole = whole
+        """The body, when it is here already; None: there is none, or it is still to be read."""
+        self.pending = pending
+        """Whether there is a body to be read by `read`."""
+        self.prefix = ""
+        """Where the application is mounted, as the client wrote it: "" or "/live"."""
+        self.segments: tuple[str, ...] = ()
+        """The raw segments of the path below the prefix: ("session", "a%20b", "id")."""
+        self.stream = ""
+        """The decoded name of the stream in the path."""
+        self.identity = NOBODY
+        self.status = 0
+        """Of the answer, as soon as its head is on its way."""
+
+    @property
+    @abstractmethod
+    def left(self) -> bool:
+        """Whether the client has hung up."""
+
+    @abstractmethod
+    def header(self, name: bytes) -> str:
+        """The value of the fields of this lower-case name, joined by commas; "" when there is none."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse what is no well-formed request. Raises BadRequest."""
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """The next piece of a pending body, b"" at its end. Raises BadRequest, ConnectionError."""
+
+    @abstractmethod
+    async def deliver(self, answer: Answer) -> None:
+        """Send a whole answer. Raises ConnectionError when the client is known to have left."""
+
+    @abstractmethod
+    async def begin(self, answer: Answer) -> None:
+        """Send the head of an answer whose body follows by `write`; without a length it goes in chunks."""
+
+    @abstractmethod
+    async def write(self, piece: bytes) -> None:
+        """Send a piece of the body, at the client's pace. Raises ConnectionError when it has left."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """The body is whole. Raises ConnectionError when the client is known to have left."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Cut the connection, so that nobody takes what was sent for the whole."""
