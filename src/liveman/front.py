@@ -32,6 +32,7 @@ class Front:
         """``fallback`` makes aiohttp's protocol for a connection."""
         self.signposts = signposts
         self.fallback = fallback
+        self.loop = asyncio.get_running_loop()
         self.connections: set[_Connection] = set()
 
     def __call__(self) -> asyncio.Protocol:
@@ -39,7 +40,7 @@ class Front:
 
     def close_idle(self, seconds: float) -> None:
         """Close the connections that have asked nothing for so long."""
-        oldest = asyncio.get_running_loop().time() - seconds
+        oldest = self.loop.time() - seconds
         for connection in [each for each in self.connections if each.idle_since <= oldest]:
             connection.close_idle()
 
@@ -57,7 +58,7 @@ class Front:
 class _Connection(asyncio.Protocol):
     def __init__(self, front: Front) -> None:
         self.task: asyncio.Task[None] | None = None
-        self.idle_since = asyncio.get_running_loop().time()
+        self.idle_since = front.loop.time()
         self._front = front
         self._held = b""
         """What came and belongs to no request yet."""
@@ -110,13 +111,13 @@ class _Connection(asyncio.Protocol):
                 self._be_patient()
                 self._held = data[found.size :]
                 direct = _Direct(self, endpoint, found, segments)
-                self.task = asyncio.get_running_loop().create_task(self._serve(endpoint, direct))
+                self.task = self._front.loop.create_task(self._serve(endpoint, direct))
                 return
         self._held = data
         if found != "more":
             self._hand_over()
         elif self._impatient is None:
-            self._impatient = asyncio.get_running_loop().call_later(WHOLE_SECONDS, self._hand_over)
+            self._impatient = self._front.loop.call_later(WHOLE_SECONDS, self._hand_over)
 
     async def _serve(self, endpoint: Endpoint, direct: "_Direct") -> None:
         try:
@@ -130,7 +131,7 @@ class _Connection(asyncio.Protocol):
         if direct.last or self.transport.is_closing():
             self.transport.close()
             return
-        self.idle_since = asyncio.get_running_loop().time()
+        self.idle_since = self._front.loop.time()
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
@@ -220,7 +221,7 @@ class _Direct(Inbound):
 
     async def begin(self, answer: Answer) -> None:
         self._chunked = answer.length is None
-        self._connection.transport.write(self._head(answer, None))
+        self._connection.transport.write(self._head(answer, 0))
         self.status = answer.status
 
     async def write(self, piece: bytes) -> None:
@@ -236,47 +237,36 @@ class _Direct(Inbound):
     def abort(self) -> None:
         self._connection.transport.abort()
 
-    def _head(self, answer: Answer, length: int | None) -> bytes:
-        """The head of an answer; ``length`` counts where the answer does not say it."""
+    def _head(self, answer: Answer, length: int) -> bytes:
+        """The head of an answer; ``length`` counts where the answer does not name one."""
         status = answer.status
-        if answer.reason is not None:
-            parts = [b"HTTP/1.1 %d %b\r\n" % (status, answer.reason.encode())]
-        else:
-            parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        dated = False
-        count = 1
-        for name, value in (
-            *answer.fields,
-            *self._endpoint.guard.cors_fields(self.header(b"origin")),
-        ):
-            parts += (name, b": ", value, b"\r\n")
-            dated = dated or name.lower() == b"date"
-            count += 1
-        head = b"".join(parts)
-        if not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n") == count or b"\0" in head:
+        self.last = self.last or answer.ends
+        fields = [b"%b: %b\r\n" % each for each in answer.fields]
+        fields += [b"%b: %b\r\n" % each for each in self._endpoint.guard.cors_fields(self.header(b"origin"))]
+        reason = answer.reason
+        line = _STATUS_LINES.get(status) if reason is None else None
+        head = b"".join((line or b"HTTP/1.1 %d %b\r\n" % (status, (reason or "").encode()), *fields))
+        lines = len(fields) + 1
+        if not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == lines or b"\0" in head:
             raise ValueError("a header field would break the answer's head")
-        rest = [head] if dated else [head, b"Date: ", _date(), b"\r\n"]
-        if answer.length is not None:
-            length = answer.length
+        date = b"" if b"\r\ndate:" in head.lower() else _date()
+        framing = b""
         if status not in (204, 304):
             if self._chunked:
-                rest.append(b"Transfer-Encoding: chunked\r\n")
-            elif length is not None:
-                rest.append(b"Content-Length: %d\r\n" % length)
-        self.last = self.last or answer.ends
-        if self.last:
-            rest.append(b"Connection: close\r\n")
-        rest.append(b"\r\n")
-        return b"".join(rest)
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                framing = b"Content-Length: %d\r\n" % (answer.length or length)
+        close = b"Connection: close\r\n" if self.last else b""
+        return b"%b%b%b%b\r\n" % (head, date, framing, close)
 
 
 _now = (0, b"")
 
 
 def _date() -> bytes:
-    """The time as RFC 9110 section 5.6.7 writes it, made once a second."""
+    """The field that tells the time (RFC 9110 section 6.6.1), made once a second."""
     global _now
     second = int(time.time())
     if _now[0] != second:
-        _now = second, formatdate(second, usegmt=True).encode()
+        _now = second, f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
     return _now[1]

@@ -1,6 +1,7 @@
 """Which paths and hosts of a request are well-formed; routes and nodes see no others."""
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 from liveman.errors import BadRequest
@@ -13,6 +14,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)
 def is_host(text: str) -> bool:
     """Whether a Host field names a host (RFC 9110 section 7.2); it may be empty."""
     return _HOST.fullmatch(text) is not None

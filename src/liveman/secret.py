@@ -4,7 +4,6 @@ A client sees ``<node's id>.<alias tag><kind><mac>``. The tag says which node ma
 instance routes it without asking anyone; the mac says that Liveman gave it out.
 """
 
-import base64
 import hashlib
 import hmac
 import re
@@ -19,6 +18,10 @@ Kind = Literal["p", "s"]
 """``p``: a publisher's session, ``s``: a subscriber's."""
 
 _TAGGED = re.compile(r"(?P<id>.+)\.(?P<alias>[a-z2-7]{8})(?P<kind>[ps])(?P<mac>[a-z2-7]{8})", re.DOTALL)
+
+
+_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 
 
 @frozen
@@ -43,6 +46,7 @@ def build_session_id(secret: bytes, *, alias: str, kind: Kind, stream: str, id: 
     return f"{id}.{alias_tag(alias)}{kind}{_mac(secret, alias, kind, stream, id)}"
 
 
+@lru_cache(maxsize=256)
 def parse_session_id(text: str) -> SessionTag | None:
     """Take a client's session id apart; None when it carries no tag, as the nodes' own ids."""
     match = _TAGGED.fullmatch(text)
@@ -59,12 +63,15 @@ def verify_session_id(secret: bytes, tag: SessionTag, *, alias: str, stream: str
 
 def _mac(secret: bytes, alias: str, kind: str, stream: str, id: str) -> str:
     # A length before each part keeps ("a", "bc") and ("ab", "c") apart.
-    parts = [part.encode() for part in (alias, kind, stream, id)]
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    message = b""
+    for part in (alias, kind, stream, id):
+        data = part.encode()
+        message += len(data).to_bytes(4, "big") + data
     key = secret if len(secret) <= 64 else hashlib.blake2b(secret).digest()
     return _eight(hashlib.blake2b(message, key=key, person=b"liveman session").digest())
 
 
 def _eight(digest: bytes) -> str:
     """The first 8 characters in base32, which stand for 5 bytes."""
-    return base64.b32encode(digest[:5]).decode().lower()
+    bits = int.from_bytes(digest[:5], "big")
+    return _PAIRS[bits >> 30] + _PAIRS[bits >> 20 & 1023] + _PAIRS[bits >> 10 & 1023] + _PAIRS[bits & 1023]

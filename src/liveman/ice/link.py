@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-__all__ = ["Link", "build_link", "parse_links"]
+__all__ = ["Link", "build_link", "build_params", "parse_links"]
 
 
 @frozen
@@ -103,10 +103,15 @@ def build_link(link: Link) -> str:
     """
     if not _TARGET.fullmatch(link.target):
         raise ValueError("the target of a link must be a URI reference")
-    if not link.rel.strip():
+    return f"<{link.target}>{build_params(link.rel, link.params)}"
+
+
+def build_params(rel: str, params: Iterable[tuple[str, str]]) -> str:
+    """What stands behind the target of a link. Raises ValueError as `build_link` does."""
+    if not rel.strip():
         raise ValueError("a link must have a relation type")
-    parts = [f"<{link.target}>; rel={_quote(link.rel)}"]
-    for name, value in link.params:
+    parts = [f"; rel={_quote(rel)}"]
+    for name, value in params:
         if name == "rel" or not _NAME.fullmatch(name):
             raise ValueError(
                 "a parameter of a link must have a token in lower case as its name, other than rel"

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
 
 from liveman.config import Secret
-from liveman.ice.link import Link, build_link, parse_links
+from liveman.ice.link import Link, build_link, build_params, parse_links
 from liveman.ice.server import IceServer, is_turn
 
 __all__ = ["rewrite_links"]
@@ -27,19 +29,33 @@ def rewrite_links(
     ICE links come first, the node's before ``servers``, each url with its credentials once. What is malformed
     in the node's links, or a turn link without credentials, is left out.
     """
-    ice: dict[tuple[str, str, str], None] = {}
+    ice: dict[str, str] = {}
     others = []
-    for link in parse_links(values):
-        if not link.has_rel("ice-server"):
-            others.append(_moved(link, session, location))
-        elif not override and (server := _ice_server(link)):
-            ice.update(_entries(server))
+    for value in values:
+        # Nodes repeat their open servers with every session; credentials are not kept here.
+        own, links = _read(value) if "credential" in value else _read_again(value)
+        if not override:
+            ice.update(own)
+        others += [_moved(link, session, location) for link in links]
     for server in servers:
-        ice.update(_entries(server))
-    entries = list(ice)
-    fields = [_ice_field(*entry) for entry in entries[:max_urls]]
-    fields.extend(_fields(others))
-    return fields, [url for url, _, _ in entries[max_urls:]]
+        ice.update(_ice_fields(server))
+    fields = [*islice(ice, max_urls), *_fields(others)] if others else list(islice(ice, max_urls))
+    return fields, [*islice(ice.values(), max_urls, None)]
+
+
+def _read(value: str) -> tuple[dict[str, str], list[Link]]:
+    """One field of a node: its ICE servers as `_ice_fields` gives them, and its other links."""
+    ice: dict[str, str] = {}
+    others = []
+    for link in parse_links((value,)):
+        if not link.has_rel("ice-server"):
+            others.append(link)
+        elif server := _ice_server(link):
+            ice.update(_ice_fields(server))
+    return ice, others
+
+
+_read_again = lru_cache(maxsize=256)(_read)
 
 
 def _ice_server(link: Link) -> IceServer | None:
@@ -51,16 +67,18 @@ def _ice_server(link: Link) -> IceServer | None:
         return None
 
 
-def _entries(server: IceServer) -> dict[tuple[str, str, str], None]:
-    credentials = (server.username, server.credential.reveal())
-    return dict.fromkeys((url, *(credentials if is_turn(url) else ("", ""))) for url in server.urls)
+def _ice_fields(server: IceServer) -> dict[str, str]:
+    """The field of each url, and the url."""
+    params = (
+        ("username", server.username),
+        ("credential", server.credential.reveal()),
+        ("credential-type", "password"),
+    )
+    closed = build_params("ice-server", params)
+    return {f"<{url}>{closed if is_turn(url) else _OPEN}": url for url in server.urls}
 
 
-def _ice_field(url: str, username: str, credential: str) -> str:
-    params = (("username", username), ("credential", credential), ("credential-type", "password"))
-    return build_link(Link(url, "ice-server", params if is_turn(url) else ()))
-
-
+_OPEN = build_params("ice-server", ())
 _AUTHORITY = re.compile(r"(?:https?:)?//[^/?#]*", re.IGNORECASE)
 
 

@@ -42,7 +42,13 @@ async def pass_on(
     for link in links:
         fields.append((b"Link", link.encode()))
     status = exchange.status
-    fields = _never_stored(fields, status)
+    stored = exchange.values(b"cache-control")
+    if stored and status in (201, 406):
+        # Credentials are never kept by a cache, whatever the node says.
+        fields = [field for field in fields if field[0].lower() != b"cache-control"]
+        stored = ()
+    if not stored:
+        fields.append((b"Cache-Control", b"no-store"))
     if exchange.whole and not events:
         length = exchange.length if inbound.method == "HEAD" else None
         # Sent from here, so that a client who has left is noticed while its session can still be ended.
@@ -57,16 +63,6 @@ async def pass_on(
         inbound.abort()
         raise ConnectionResetError("the node's answer broke off") from None
     await inbound.end()
-
-
-def _never_stored(fields: list[tuple[bytes, bytes]], status: int) -> list[tuple[bytes, bytes]]:
-    """What may hold credentials is never kept by a cache, whatever the node says; the rest as it says."""
-    own = [field for field in fields if field[0].lower() == b"cache-control"]
-    if own and status not in (201, 406):
-        return fields
-    kept = [field for field in fields if field not in own] if own else fields
-    kept.append((b"Cache-Control", b"no-store"))
-    return kept
 
 
 async def _next(inbound: Inbound, exchange: Exchange, events: bool) -> bytes:

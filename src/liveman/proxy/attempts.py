@@ -97,7 +97,8 @@ class Attempts:
                 session = session_of_location(exchange.values(b"location"))
             if session is not None:
                 cluster.session_created(node.alias, offer.action, offer.stream, session)
-            return Made(node, exchange, session, await self._has_refused(node, exchange))
+            refused = exchange.status == 503 and await self._has_refused(node, exchange)
+            return Made(node, exchange, session, refused)
         finally:
             cluster.session_deleted(node.alias, offer.stream, reserved)
             self._offers.discard(task)
@@ -125,8 +126,6 @@ class Attempts:
 
     async def _has_refused(self, node: Node, exchange: Exchange) -> bool:
         """Whether the answer is a complete 503: only that proves that the node made nothing."""
-        if exchange.status != 503:
-            return False
         try:
             await exchange.collect(REFUSAL, ANSWER_SECONDS)
         except BaseException as error:

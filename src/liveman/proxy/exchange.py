@@ -1,7 +1,7 @@
 """One request and its answer on one connection to a node: asyncio's side of `http1`."""
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import Protocol
 
 from liveman.errors import BadRequest, BodyBroken, LivemanError, NodeError, NodeTimeout
@@ -27,12 +27,20 @@ class Pool(Protocol):
 class Exchange:
     """One request under way, and its answer. `close` it in the end; an answer read whole closes itself."""
 
-    def __init__(self, pool: Pool, connection: "Connection", method: str, reused: bool) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        connection: "Connection",
+        method: str,
+        reused: bool,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.reused = reused
         """Whether the connection had carried a request before."""
         self.sent = False
         """Whether the request is written whole."""
         self.pump: asyncio.Task[None] | None = None
+        self._loop = loop
         self._pool = pool
         self._connection: Connection | None = connection
         self._reader = AnswerReader(method)
@@ -59,9 +67,9 @@ class Exchange:
     def fields(self) -> Fields:
         return self._reader.fields
 
-    def values(self, name: bytes) -> list[bytes]:
+    def values(self, name: bytes) -> Sequence[bytes]:
         """Of all header fields with this lower-case name."""
-        return [value for key, value in self._reader.fields if key.lower() == name]
+        return self._reader.named.get(name, ())
 
     @property
     def length(self) -> int | None:
@@ -80,7 +88,7 @@ class Exchange:
         """
         while not self._reader.head_done and not self.sent:
             await self._wait(None, "")
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = self._loop.time() + seconds
         while not self._reader.head_done:
             await self._wait(deadline, "The node did not answer in time.")
         # What broke behind the head is for `more` to raise: the head may name a session that is to be ended.
@@ -91,7 +99,7 @@ class Exchange:
 
         Raises NodeError, NodeTimeout.
         """
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = self._loop.time() + seconds
         while not self._reader.done and self._buffered <= most:
             await self._wait(deadline, "The node did not finish its answer in time.")
 
@@ -108,14 +116,15 @@ class Exchange:
 
         Raises NodeError, and NodeTimeout when none came in time; then it may be called again.
         """
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = self._loop.time() + seconds
         while not (data := self.take()) and not self._reader.done:
             await self._wait(deadline, "The node fell silent in the middle of its answer.")
         return data
 
     def close(self) -> None:
         """Give up; a connection in the middle of an answer cannot be used again."""
-        self._fail(NodeError("The exchange was given up."))
+        if self._connection is not None or self.pump is not None:
+            self._fail(NodeError("The exchange was given up."))
 
     async def closed(self) -> None:
         """Close, and wait until nothing reads the request's body any more."""
@@ -208,7 +217,7 @@ class Exchange:
         """Until something new was fed, or went wrong. Raises what had gone wrong before."""
         if self._error is not None:
             raise self._error
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._waiter = loop.create_future()
         timer = None if deadline is None else loop.call_at(deadline, self._wake)
         try:

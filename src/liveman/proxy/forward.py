@@ -181,6 +181,8 @@ class Forwarder:
         return links
 
     async def _ice_servers(self, inbound: Inbound, offer: Offer) -> Sequence[IceServer]:
+        if self.broker.empty:
+            return ()
         return await self.broker.servers(
             IceRequest(kind=offer.action, stream=offer.stream, client=inbound.remote)
         )

@@ -6,8 +6,8 @@ Fields are pairs of bytes as they stand on the wire; order and case are kept.
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-
-from attrs import frozen
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from liveman.inbound import Fields
 
@@ -30,11 +30,13 @@ _HOP_BY_HOP = frozenset(
 )
 #: Host, framing and credentials are written anew; `Expect` was answered by Liveman.
 _NOT_TO_NODES = _HOP_BY_HOP | {b"authorization", b"content-length", b"cookie", b"expect", b"host"}
+_USUAL = (b"keep-alive", b"close")
+_PRINTABLE = re.compile(rb"[\t -~]*")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_TO_CLIENTS = _HOP_BY_HOP | {b"content-length", b"link", b"location", b"set-cookie"}
 
 
-@frozen
-class Peer:
+class Peer(NamedTuple):
     """Who stands at the other end of the client's connection, and how it reached Liveman."""
 
     address: str
@@ -72,38 +74,17 @@ def request_fields(
 
     ``token`` is the node's own (empty: none); ``content_type`` replaces the client's.
     """
-    named = _named_by_connection(fields)
-    kept: list[tuple[bytes, bytes]] = []
-    forwarded_for: list[bytes] = []
-    forwarded: list[bytes] = []
-    proto = host = None
-    for name, value in fields:
-        key = name.lower()
-        if key in _NOT_TO_NODES or key in named or not _is_clean(value):
-            continue
-        if key.startswith(b"x-forwarded-") or key == b"forwarded":
-            if not peer.trusted:
-                continue
-            if key == b"x-forwarded-for":
-                forwarded_for.append(value)
-                continue
-            if key == b"forwarded":
-                forwarded.append(value)
-                continue
-            proto = proto or key == b"x-forwarded-proto"
-            host = host or key == b"x-forwarded-host"
-        if key != b"content-type" or content_type is None:
-            kept.append((name, value))
+    kept = []
+    forwarding = []
+    for field in _clean(fields):
+        fate = _fate_to_nodes(field[0])
+        if fate == "pass" or (fate == "type" and content_type is None):
+            kept.append(field)
+        elif fate == "forwarding" and peer.trusted:
+            forwarding.append(field)
     if content_type is not None:
         kept.append((b"Content-Type", content_type))
-    if forwarded:
-        kept.append((b"Forwarded", b", ".join([*forwarded, _forwarded(peer)])))
-    kept.append((b"X-Forwarded-For", b", ".join([*forwarded_for, _ascii(peer.address)])))
-    if not proto:
-        kept.append((b"X-Forwarded-Proto", peer.scheme.encode()))
-    if not host and peer.host:
-        kept.append((b"X-Forwarded-Host", _ascii(peer.host)))
-    kept.append((b"Via", f"{peer.version} liveman".encode()))
+    kept += _forwarding_fields(forwarding, peer) if forwarding else _own_forwarding_fields(peer)
     if token:
         kept.append((b"Authorization", b"Bearer " + token.encode()))
     return kept
@@ -111,32 +92,67 @@ def request_fields(
 
 def answer_fields(fields: Fields) -> list[tuple[bytes, bytes]]:
     """What a client gets of a node's header fields; Location, Link and the framing are made anew."""
-    named = _named_by_connection(fields)
-    kept = []
-    for field in fields:
-        key = field[0].lower()
-        if key in _NOT_TO_CLIENTS or key in named or key.startswith(b"access-control-"):
-            continue
-        if key.isascii() and _is_clean(field[1]):
-            kept.append(field)
+    return [field for field in _clean(fields) if _passes_to_clients(field[0])]
+
+
+def _clean(fields: Fields) -> Fields:
+    """Those that can be passed on byte for byte and are not for the next hop alone.
+
+    One with a control character, or that is not UTF-8, would be cut on its way: it is dropped whole.
+    """
+    for name, value in fields:
+        if len(name) == 10 and value not in _USUAL and name.lower() == b"connection":
+            named = {token.strip().lower() for token in value.split(b",")}
+            fields = [field for field in fields if field[0].lower() not in named]
+    if _PRINTABLE.fullmatch(b"".join([value for _, value in fields])):
+        return fields
+    return [field for field in fields if _is_clean(field[1])]
+
+
+# The same few names come again and again.
+
+
+@lru_cache(maxsize=512)
+def _fate_to_nodes(name: bytes) -> Literal["pass", "drop", "type", "forwarding"]:
+    key = name.lower()
+    if key in _NOT_TO_NODES:
+        return "drop"
+    if key == b"content-type":
+        return "type"
+    return "forwarding" if key == b"forwarded" or key.startswith(b"x-forwarded-") else "pass"
+
+
+@lru_cache(maxsize=512)
+def _passes_to_clients(name: bytes) -> bool:
+    key = name.lower()
+    return key.isascii() and key not in _NOT_TO_CLIENTS and not key.startswith(b"access-control-")
+
+
+@lru_cache(maxsize=512)
+def _own_forwarding_fields(peer: Peer) -> list[tuple[bytes, bytes]]:
+    return _forwarding_fields((), peer)
+
+
+def _forwarding_fields(believed: Fields, peer: Peer) -> list[tuple[bytes, bytes]]:
+    """What is said of the client: by the trusted proxies before Liveman, and by Liveman."""
+    named: dict[bytes, list[bytes]] = {}
+    for name, value in believed:
+        named.setdefault(name.lower(), []).append(value)
+    addresses = named.pop(b"x-forwarded-for", [])
+    forwarded = named.pop(b"forwarded", None)
+    kept = [field for field in believed if field[0].lower() in named]
+    if forwarded is not None:
+        kept.append((b"Forwarded", b", ".join([*forwarded, _forwarded(peer)])))
+    kept.append((b"X-Forwarded-For", b", ".join([*addresses, _ascii(peer.address)])))
+    if b"x-forwarded-proto" not in named:
+        kept.append((b"X-Forwarded-Proto", peer.scheme.encode()))
+    if b"x-forwarded-host" not in named and peer.host:
+        kept.append((b"X-Forwarded-Host", _ascii(peer.host)))
+    kept.append((b"Via", f"{peer.version} liveman".encode()))
     return kept
 
 
-def _named_by_connection(fields: Fields) -> frozenset[bytes]:
-    listed = [value for name, value in fields if name.lower() == b"connection"]
-    if not listed or listed in ([b"keep-alive"], [b"close"]):
-        return frozenset()
-    return frozenset(token.strip().lower() for value in listed for token in value.split(b","))
-
-
-_CLEAN = re.compile(rb"[\t -~]*")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
 def _is_clean(value: bytes) -> bool:
-    """No control character, and UTF-8: a header that would be cut on its way is dropped whole."""
-    if _CLEAN.fullmatch(value):
-        return True
     try:
         value.decode("utf-8")
     except UnicodeDecodeError:

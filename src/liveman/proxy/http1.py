@@ -17,22 +17,20 @@ MAX_HEAD = 64 * 1024
 MAX_LINES = 256
 LAST_CHUNK = b"0\r\n\r\n"
 
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
-_TARGET = re.compile(rb"/[^\x00-\x20\x7f]*")
+_HEAD = re.compile(
+    rb"[A-Z]+ /[^\x00-\x20\x7f]* HTTP/1\.1\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)+\r\n"
+)
 
 
 def build_head(method: str, target: str, host: bytes, fields: Fields) -> bytes:
     """The head of a request. Raises ValueError for anything that would not stay one well-formed request."""
     path = target.encode("utf-8", "surrogateescape")
-    if not _TARGET.fullmatch(path):
-        raise ValueError("the request's target would break the request line")
-    lines = [method.encode() + b" " + path + b" HTTP/1.1\r\nHost: " + host]
-    for name, value in fields:
-        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
-            raise ValueError("a header field would break the request's head")
-        lines.append(name + b": " + value)
-    return b"\r\n".join((*lines, b"", b""))
+    lines = [b"%b: %b\r\n" % field for field in fields]
+    head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method.encode(), path, host, b"".join(lines))
+    if not _HEAD.fullmatch(head) or head.count(b"\r\n") != len(lines) + 3:
+        raise ValueError("a target or header field would break the request's head")
+    return head
 
 
 def build_chunk(data: bytes) -> bytes:
@@ -50,6 +48,8 @@ class AnswerReader:
         self.status = 0
         self.reason = b""
         self.fields: list[tuple[bytes, bytes]] = []
+        self.named: dict[bytes, list[bytes]] = {}
+        """The values of the head's fields by lower-case name."""
         self.head_done = False
         self.done = False
         self.reusable = False
@@ -61,16 +61,18 @@ class AnswerReader:
         self._until_eof = False
         self._discard = False
         self._body: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
+        # It holds this reader; let go at the end, so that both are freed without the garbage collector.
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
-        if self.done:
+        parser = self._parser
+        if parser is None:
             self.on_message_begin()
             return
         if not self.head_done:
             self._head_size += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             raise NodeError("The node switched protocols, which was not asked for.") from None
         except httptools.HttpParserCallbackError as error:
@@ -82,9 +84,12 @@ class AnswerReader:
                 raise NodeError(f"The node's answer is not well-formed HTTP ({error}).") from None
         if not self.head_done and self._head_size > MAX_HEAD:
             raise NodeError("The head of the node's answer is larger than 64 KiB.")
+        if self.done:
+            self._parser = None
 
     def eof(self) -> None:
         """The node has closed the connection."""
+        self._parser = None
         if self._until_eof and not self.done:
             self.done = True
         elif not self.done:
@@ -115,37 +120,45 @@ class AnswerReader:
         if self.head_done:
             return  # A trailer field.
         self.fields.append((name or b"", value))
-        if len(self.fields) > MAX_LINES:
-            raise NodeError("The head of the node's answer has more than 256 lines.")
 
     def on_headers_complete(self) -> None:
-        if self._discard:
+        parser = self._parser
+        if self._discard or parser is None:
             return
-        status = self._parser.get_status_code()
+        status = parser.get_status_code()
+        fields = self.fields
+        if len(fields) > MAX_LINES:
+            raise NodeError("The head of the node's answer has more than 256 lines.")
         if status < 200:
             if status == 101:
                 raise NodeError("The node switched protocols, which was not asked for.")
-            self.fields.clear()
+            fields.clear()
             self.reason = b""
             return
-        if sum(len(name) + len(value) + 4 for name, value in self.fields) > MAX_HEAD:
+        if self._head_size > MAX_HEAD and sum(len(n) + len(v) + 4 for n, v in fields) > MAX_HEAD:
             raise NodeError("The head of the node's answer is larger than 64 KiB.")
         self.status = status
         self.head_done = True
-        lengths = [value for name, value in self.fields if name.lower() == b"content-length"]
-        codings = [value for name, value in self.fields if name.lower() == b"transfer-encoding"]
-        if len(lengths) > 1 or (lengths and not lengths[0].strip().isdigit()):
-            raise NodeError("The node's answer repeats or garbles its Content-Length.")
-        if codings and (lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
-            raise NodeError("The node's answer has a Transfer-Encoding other than exactly 'chunked'.")
-        self.length = int(lengths[0]) if lengths else None
-        self.reusable = self._parser.should_keep_alive()
+        named = self.named
+        for name, value in fields:
+            key = name.lower()
+            if key in named:
+                named[key].append(value)
+            else:
+                named[key] = [value]
+        length = _length(named)
+        self.length = length
+        self.reusable = parser.should_keep_alive()
         if status in (204, 304) or self._method == "HEAD":
             self.done = self._discard = True
             # The parser may wait for a body that such an answer never has.
-            self.reusable = self.reusable and not codings and (not self.length or status == 304)
-            self.reusable = self.reusable and self._method != "HEAD"
-        elif not lengths and not codings:
+            self.reusable = (
+                self.reusable
+                and self._method != "HEAD"
+                and b"transfer-encoding" not in named
+                and (not length or status == 304)
+            )
+        elif length is None and b"transfer-encoding" not in named:
             self._until_eof = True
             self.reusable = False
 
@@ -156,3 +169,16 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         if self.head_done and not self._until_eof:
             self.done = True
+
+
+def _length(named: dict[bytes, list[bytes]]) -> int | None:
+    """The declared length of a body; None: it comes in chunks or until the end. Raises NodeError."""
+    lengths = named.get(b"content-length")
+    codings = named.get(b"transfer-encoding")
+    if codings and (lengths or len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+        raise NodeError("The node's answer has a Transfer-Encoding other than exactly 'chunked'.")
+    if lengths is None:
+        return None
+    if len(lengths) > 1 or not lengths[0].strip().isdigit():
+        raise NodeError("The node's answer repeats or garbles its Content-Length.")
+    return int(lengths[0])

@@ -59,6 +59,7 @@ class Upstream:
         self._sweep: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> "Upstream":
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,7 +84,7 @@ class Upstream:
         reused = connection is not None
         if connection is None:
             connection = await self._connect(url)
-        exchange = Exchange(self, connection, request.method, reused)
+        exchange = Exchange(self, connection, request.method, reused, self._loop)
         connection.exchange = exchange
         if body is None or isinstance(body, bytes):
             connection.write(head + body if body else head)
@@ -99,11 +100,10 @@ class Upstream:
         if len(idle) >= IDLE_CONNECTIONS:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = self._loop.time()
         idle.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE_SECONDS / 2, self._close_idle)
+            self._sweep = self._loop.call_later(IDLE_SECONDS / 2, self._close_idle)
 
     def forget(self, connection: Connection) -> None:
         """The connection is closed."""
@@ -115,7 +115,7 @@ class Upstream:
     def _pooled(self, url: str, seconds: float) -> Connection | None:
         idle = self._idle.get(url)
         # Last in, first out: what lies below is older still.
-        if idle and asyncio.get_running_loop().time() - idle[-1].idle_since <= seconds:
+        if idle and self._loop.time() - idle[-1].idle_since <= seconds:
             connection = idle.pop()
             if not connection.closing:
                 return connection
@@ -138,14 +138,13 @@ class Upstream:
         return protocol
 
     def _close_idle(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._loop.time()
         for connection in [
             c for idle in self._idle.values() for c in idle if now - c.idle_since > IDLE_SECONDS
         ]:
             connection.abort()
         self._idle = {url: idle for url, idle in self._idle.items() if idle}
-        self._sweep = loop.call_later(IDLE_SECONDS / 2, self._close_idle) if self._idle else None
+        self._sweep = self._loop.call_later(IDLE_SECONDS / 2, self._close_idle) if self._idle else None
 
 
 async def dial_tcp(
