@@ -12,6 +12,7 @@ FILES = sorted(SRC.glob("liveman/**/*.py"))
 GROUND = {
     "access",
     "config",
+    "connection",
     "errors",
     "forms",
     "hosted",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 
+from liveman.connection import Connection, reading_buffer
 from liveman.inbound import Answer, Inbound
 from liveman.middleware import Endpoint, Signposts
 from liveman.paths import check_path
@@ -33,10 +34,11 @@ class Front:
         self.signposts = signposts
         self.fallback = fallback
         self.loop = asyncio.get_running_loop()
-        self.connections: set[_Connection] = set()
+        self.buffer = reading_buffer()
+        self.connections: set[_ClientConnection] = set()
 
-    def __call__(self) -> asyncio.Protocol:
-        return _Connection(self)
+    def __call__(self) -> asyncio.BaseProtocol:
+        return _ClientConnection(self)
 
     def close_idle(self, seconds: float) -> None:
         """Close the connections that have asked nothing for so long."""
@@ -55,23 +57,20 @@ class Front:
                 connection.abort()
 
 
-class _Connection(asyncio.Protocol):
+class _ClientConnection(Connection):
     def __init__(self, front: Front) -> None:
+        super().__init__(front.buffer)
         self.task: asyncio.Task[None] | None = None
         self.idle_since = front.loop.time()
         self._front = front
         self._held = b""
         """What came and belongs to no request yet."""
         self._impatient: asyncio.TimerHandle | None = None
-        self._paused = False
-        self._writable = asyncio.Event()
-        self._writable.set()
 
     # What the transport says.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.remote = str(peer[0]) if peer else "unknown"
         self._front.connections.add(self)
@@ -83,22 +82,15 @@ class _Connection(asyncio.Protocol):
             self._next(data)
             return
         self._held = data
-        if len(data) > MAX_BODY and not self._paused:
-            self._paused = True
-            self.transport.pause_reading()
+        if len(data) > MAX_BODY:
+            self.pause()
 
     def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
         self._front.connections.discard(self)
-        self._writable.set()
         self._be_patient()
         if self.task is not None:
             self.task.cancel()
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
 
     # One request after another.
 
@@ -124,17 +116,14 @@ class _Connection(asyncio.Protocol):
             answer = await endpoint.serve(direct)
             if answer is not None:
                 direct.put(answer)
-            if not self._writable.is_set():
-                await self._writable.wait()
+            await self.drained()
         finally:
             self.task = None
-        if direct.last or self.transport.is_closing():
+        if direct.last or self.closing:
             self.transport.close()
             return
         self.idle_since = self._front.loop.time()
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
+        self.resume()
         if self._held:
             data, self._held = self._held, b""
             self._next(data)
@@ -152,11 +141,6 @@ class _Connection(asyncio.Protocol):
             self._impatient.cancel()
             self._impatient = None
 
-    async def drained(self) -> None:
-        await self._writable.wait()
-        if self.transport.is_closing():
-            raise ConnectionResetError("the client has left")
-
     def close_idle(self) -> None:
         if self.task is None:
             self.transport.close()
@@ -173,7 +157,7 @@ class _Direct(Inbound):
     __slots__ = ("_chunked", "_connection", "_endpoint", "_named", "last")
 
     def __init__(
-        self, connection: _Connection, endpoint: Endpoint, plain: Plain, segments: tuple[str, ...]
+        self, connection: _ClientConnection, endpoint: Endpoint, plain: Plain, segments: tuple[str, ...]
     ) -> None:
         super().__init__(
             method=plain.method,
@@ -197,7 +181,7 @@ class _Direct(Inbound):
 
     @property
     def left(self) -> bool:
-        return self._connection.transport.is_closing()
+        return self._connection.closing
 
     def header(self, name: bytes) -> str:
         return self._named.get(name, b"").decode()
@@ -227,6 +211,8 @@ class _Direct(Inbound):
     async def write(self, piece: bytes) -> None:
         self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
         await self._connection.drained()
+        if self.left:
+            raise ConnectionResetError("the client has left")
 
     async def end(self) -> None:
         if self._chunked:

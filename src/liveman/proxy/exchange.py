@@ -4,23 +4,21 @@ import asyncio
 from collections.abc import AsyncIterable, Sequence
 from typing import Protocol
 
+from liveman.connection import BUFFERED, Connection
 from liveman.errors import BadRequest, BodyBroken, LivemanError, NodeError, NodeTimeout
 from liveman.inbound import Fields
 from liveman.proxy.http1 import LAST_CHUNK, AnswerReader, build_chunk
 
-__all__ = ["Connection", "Exchange"]
-
-#: The most that is held of a body in each direction before the faster side must wait.
-BUFFERED = 256 * 1024
+__all__ = ["Exchange", "NodeConnection"]
 
 
 class Pool(Protocol):
     """Who keeps the connections."""
 
-    def release(self, connection: "Connection") -> None:
+    def release(self, connection: "NodeConnection") -> None:
         """The connection's exchange has ended well; it may carry another."""
 
-    def forget(self, connection: "Connection") -> None:
+    def forget(self, connection: "NodeConnection") -> None:
         """The connection is closed."""
 
 
@@ -30,7 +28,7 @@ class Exchange:
     def __init__(
         self,
         pool: Pool,
-        connection: "Connection",
+        connection: "NodeConnection",
         method: str,
         reused: bool,
         loop: asyncio.AbstractEventLoop,
@@ -42,7 +40,7 @@ class Exchange:
         self.pump: asyncio.Task[None] | None = None
         self._loop = loop
         self._pool = pool
-        self._connection: Connection | None = connection
+        self._connection: NodeConnection | None = connection
         self._reader = AnswerReader(method)
         self._error: LivemanError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -144,13 +142,13 @@ class Exchange:
                     left -= len(piece)
                     if left < 0:
                         raise BadRequest("The body is longer than its Content-Length.")
-                connection.write(build_chunk(piece) if left is None else piece)
+                connection.transport.write(build_chunk(piece) if left is None else piece)
                 await connection.drained()
             if left:
                 raise BodyBroken
             if self._connection is not None:
                 if left is None:
-                    self._connection.write(LAST_CHUNK)
+                    self._connection.transport.write(LAST_CHUNK)
                 self.sent = True
                 self._wake()
         except (LivemanError, ConnectionError) as error:
@@ -194,7 +192,7 @@ class Exchange:
             connection.resume()
             self._pool.release(connection)
         else:
-            connection.abort()
+            connection.transport.abort()
             if self.pump is not None:
                 self.pump.cancel()
 
@@ -204,7 +202,7 @@ class Exchange:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.exchange = None
-            connection.abort()
+            connection.transport.abort()
         if self.pump is not None and self.pump is not asyncio.current_task():
             self.pump.cancel()
         self._wake()
@@ -230,68 +228,25 @@ class Exchange:
             raise NodeTimeout(slow)
 
 
-class Connection(asyncio.Protocol):
-    """One transport, which carries one exchange after another."""
+class NodeConnection(Connection):
+    """Carries one exchange after another."""
 
-    def __init__(self, pool: Pool, url: str) -> None:
+    def __init__(self, pool: Pool, url: str, buffer: memoryview) -> None:
+        super().__init__(buffer)
         self.url = url
         self.exchange: Exchange | None = None
         self.idle_since = 0.0
         self._pool = pool
-        self._transport: asyncio.Transport | None = None
-        self._reading = True
-        self._writable = asyncio.Event()
-        self._writable.set()
-
-    @property
-    def closing(self) -> bool:
-        return self._transport is None or self._transport.is_closing()
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-    async def drained(self) -> None:
-        await self._writable.wait()
-
-    def pause(self) -> None:
-        if self._reading and not self.closing and self._transport is not None:
-            self._reading = False
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if not self._reading and not self.closing and self._transport is not None:
-            self._reading = True
-            self._transport.resume_reading()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=BUFFERED)
 
     def data_received(self, data: bytes) -> None:
         if self.exchange is not None:
             self.exchange.feed(data)
         else:
-            self.abort()  # Bytes that nobody asked for.
-
-    def eof_received(self) -> None:
-        return None
+            self.transport.abort()  # Bytes that nobody asked for.
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self._writable.set()
+        super().connection_lost(error)
         self._pool.forget(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.lost(error)
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from liveman.connection import reading_buffer
 from liveman.errors import NodeUnreachable
 from liveman.inbound import Fields
-from liveman.proxy.exchange import Connection, Exchange
+from liveman.proxy.exchange import Exchange, NodeConnection
 from liveman.proxy.http1 import build_head
 from liveman.tasks import TaskOwner
 
@@ -24,7 +25,7 @@ __all__ = ["Dial", "Request", "Upstream", "dial_tcp"]
 
 #: Makes a transport to the node with this URL: ``await dial(url, protocol_factory)``.
 Dial = Callable[
-    [str, Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.Protocol]]
+    [str, Callable[[], asyncio.BaseProtocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]
 ]
 
 CONNECT_SECONDS = 2.0
@@ -53,9 +54,10 @@ class Upstream:
 
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
-        self._idle: dict[str, list[Connection]] = {}
-        self._open: set[Connection] = set()
+        self._idle: dict[str, list[NodeConnection]] = {}
+        self._open: set[NodeConnection] = set()
         self._tasks = TaskOwner()
+        self._buffer = reading_buffer()
         self._sweep: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> "Upstream":
@@ -66,7 +68,7 @@ class Upstream:
         if self._sweep is not None:
             self._sweep.cancel()
         for connection in list(self._open):
-            connection.abort()
+            connection.transport.abort()
         await self._tasks.__aexit__(None, None, None)
 
     async def send(self, url: str, request: Request, *, fresh: bool = False) -> Exchange:
@@ -87,32 +89,32 @@ class Upstream:
         exchange = Exchange(self, connection, request.method, reused, self._loop)
         connection.exchange = exchange
         if body is None or isinstance(body, bytes):
-            connection.write(head + body if body else head)
+            connection.transport.write(head + body if body else head)
             exchange.sent = True
         else:
-            connection.write(head)
+            connection.transport.write(head)
             exchange.pump = self._tasks.start("request body", exchange.send_body(body, request.length))
         return exchange
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: NodeConnection) -> None:
         """Keep a connection whose exchange has ended well."""
         idle = self._idle.setdefault(connection.url, [])
         if len(idle) >= IDLE_CONNECTIONS:
-            connection.abort()
+            connection.transport.abort()
             return
         connection.idle_since = self._loop.time()
         idle.append(connection)
         if self._sweep is None:
             self._sweep = self._loop.call_later(IDLE_SECONDS / 2, self._close_idle)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: NodeConnection) -> None:
         """The connection is closed."""
         self._open.discard(connection)
         idle = self._idle.get(connection.url)
         if idle and connection in idle:
             idle.remove(connection)
 
-    def _pooled(self, url: str, seconds: float) -> Connection | None:
+    def _pooled(self, url: str, seconds: float) -> NodeConnection | None:
         idle = self._idle.get(url)
         # Last in, first out: what lies below is older still.
         if idle and self._loop.time() - idle[-1].idle_since <= seconds:
@@ -121,17 +123,17 @@ class Upstream:
                 return connection
         return None
 
-    async def _connect(self, url: str) -> Connection:
+    async def _connect(self, url: str) -> NodeConnection:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, protocol = await self._dial(url, lambda: Connection(self, url))
+                _, protocol = await self._dial(url, lambda: NodeConnection(self, url, self._buffer))
         except TimeoutError:
             raise NodeUnreachable("The node did not accept a connection within 2 s.") from None
         except UnicodeError:
             raise NodeUnreachable("The node's name is not one that a host can have.") from None
         except OSError as error:
             raise NodeUnreachable(f"The node cannot be reached: {_why(error)}.") from error
-        assert isinstance(protocol, Connection)
+        assert isinstance(protocol, NodeConnection)
         if protocol.closing:
             raise NodeUnreachable("The node closed the connection at once.")
         self._open.add(protocol)
@@ -142,14 +144,14 @@ class Upstream:
         for connection in [
             c for idle in self._idle.values() for c in idle if now - c.idle_since > IDLE_SECONDS
         ]:
-            connection.abort()
+            connection.transport.abort()
         self._idle = {url: idle for url, idle in self._idle.items() if idle}
         self._sweep = self._loop.call_later(IDLE_SECONDS / 2, self._close_idle) if self._idle else None
 
 
 async def dial_tcp(
-    url: str, factory: Callable[[], asyncio.Protocol]
-) -> tuple[asyncio.BaseTransport, asyncio.Protocol]:
+    url: str, factory: Callable[[], asyncio.BaseProtocol]
+) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
     """TCP with happy eyeballs (RFC 8305), and TLS with verification for https."""
     parts = urlsplit(url)
     tls = parts.scheme == "https"
