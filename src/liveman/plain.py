@@ -25,6 +25,7 @@ _HEAD = re.compile(
     rb'(/[!"$->@-~]*)(?:\?([!"$-~]*))? HTTP/1\.1\r\n'
     rb"((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n"
 )
+_FIELDS = re.compile(rb"([^:]+):[ \t]*(.*)\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,5}")
 #: Fields that change how a message is read, or want an answer of their own.
 _MEANINGFUL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer"))
@@ -55,13 +56,8 @@ def recognise(data: bytes) -> Plain | Literal["more", "other"]:
         return "other" if len(data) > MAX_HEAD or b"\r\n\r\n" in data else "more"
     head_size = match.end()
     method, path, query, lines = match.groups()
-    fields = []
-    named = {}
-    for line in lines[:-2].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        value = value.strip(b" \t")
-        fields.append((name, value))
-        named[name.lower()] = value
+    fields = [(name, value.rstrip(b" \t")) for name, value in _FIELDS.findall(lines)]
+    named = {name.lower(): value for name, value in fields}
     if len(named) != len(fields) or len(fields) > MAX_LINES or head_size > MAX_HEAD:
         return "other"
     connection = named.get(b"connection", b"").lower()

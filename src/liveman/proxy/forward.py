@@ -16,7 +16,7 @@ from liveman.inbound import Inbound
 from liveman.logs import get_logger
 from liveman.proxy.answer import check_answer, pass_on
 from liveman.proxy.attempts import Action, Attempts, Made, Offer, named
-from liveman.proxy.body import read_body
+from liveman.proxy.body import Body, read_body
 from liveman.proxy.exchange import Exchange
 from liveman.proxy.routing import is_session, location, nodes_asked, passed_query
 from liveman.secret import Kind, build_session_id, parse_session_id, verify_session_id
@@ -50,7 +50,7 @@ class Forwarder:
 
     async def offer(self, inbound: Inbound, action: Action) -> None:
         """POST /whip/{stream}, /whep/{stream}: to the best node, else to the next while that is harmless."""
-        offer = await self._offer(inbound, action)
+        offer = _offer(inbound, action, await read_body(inbound))
         nodes = nodes_asked(inbound.query)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.failover_seconds
@@ -82,7 +82,7 @@ class Forwarder:
     async def direct(self, inbound: Inbound, action: Action) -> None:
         """POST /api/whip/{alias}/{stream}, /api/whep/…: to that node, as relays do."""
         node = self.node_named(inbound.segments[2])
-        offer = await self._offer(inbound, action, relayed=True)
+        offer = _offer(inbound, action, await read_body(inbound), relayed=True)
         return await self._finish(inbound, offer, await self.attempts.offer(inbound, node, offer))
 
     async def session(self, inbound: Inbound) -> None:
@@ -107,12 +107,6 @@ class Forwarder:
         links = self._links(exchange, session=session, path=path, added=(), override=override)
         return await self._deliver(inbound, node, exchange, links=links)
 
-    async def _offer(self, inbound: Inbound, action: Action, *, relayed: bool = False) -> Offer:
-        body = await read_body(inbound)
-        if not body:
-            raise BadRequest("The request has no body; it must be an SDP offer.")
-        return Offer(action, inbound.segments[-1], inbound.stream, body, relayed)
-
     # Towards the client.
 
     async def _finish(self, inbound: Inbound, offer: Offer, made: Made) -> None:
@@ -129,7 +123,11 @@ class Forwarder:
                 self.secret, alias=node.alias, kind=_KINDS[offer.action], stream=offer.stream, id=session
             )
             path = location(inbound.prefix, offer.raw, shown)
-            added = () if offer.relayed else await self._ice_servers(inbound, offer)
+            added: Sequence[IceServer] = ()
+            if not (offer.relayed or self.broker.empty):
+                added = await self.broker.servers(
+                    IceRequest(kind=offer.action, stream=offer.stream, client=inbound.remote)
+                )
             override = self.ice.override_upstream_ice_servers and not offer.relayed
             links = self._links(exchange, session=session, path=path, added=added, override=override)
             if inbound.left:
@@ -180,13 +178,6 @@ class Forwarder:
             log.warning("more ICE urls than extra_ice.max_urls; dropped", urls=" ".join(dropped))
         return links
 
-    async def _ice_servers(self, inbound: Inbound, offer: Offer) -> Sequence[IceServer]:
-        if self.broker.empty:
-            return ()
-        return await self.broker.servers(
-            IceRequest(kind=offer.action, stream=offer.stream, client=inbound.remote)
-        )
-
     # Which node.
 
     def node_named(self, alias: str) -> Node:
@@ -218,6 +209,12 @@ class Forwarder:
             if node is not None:
                 return node, shown
         raise NotFound("No node has this session.")
+
+
+def _offer(inbound: Inbound, action: Action, body: Body, *, relayed: bool = False) -> Offer:
+    if not body:
+        raise BadRequest("The request has no body; it must be an SDP offer.")
+    return Offer(action, inbound.segments[-1], inbound.stream, body, relayed)
 
 
 def _refusal(decision: Decision, stream: str) -> LivemanError:
