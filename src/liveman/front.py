@@ -9,7 +9,8 @@ import asyncio
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from http import HTTPStatus
+from functools import lru_cache
+from http.client import responses
 
 from liveman.connection import Connection, reading_buffer
 from liveman.inbound import Answer, Inbound
@@ -22,7 +23,6 @@ __all__ = ["Front"]
 #: How long a request that is not there whole may take before it is aiohttp's to wait for, seconds.
 WHOLE_SECONDS = 0.2
 
-_STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -159,18 +159,18 @@ class _Direct(Inbound):
     def __init__(
         self, connection: _ClientConnection, endpoint: Endpoint, plain: Plain, segments: tuple[str, ...]
     ) -> None:
-        super().__init__(
-            method=plain.method,
-            path=plain.path,
-            query=plain.query,
-            version="1.1",
-            fields=plain.fields,
-            remote=connection.remote,
-            scheme="http",
-            length=None if plain.body is None else len(plain.body),
-            whole=plain.body,
-            pending=False,
-        )
+        super().__init__()
+        self.method = plain.method
+        self.path = plain.path
+        self.query = plain.query
+        self.version = "1.1"
+        self.fields = plain.fields
+        self.remote = connection.remote
+        self.scheme = "http"
+        self.whole = body = plain.body
+        self.length = None if body is None else len(body)
+        self.pending = False
+        self.prefix = ""
         self.segments = segments
         self.last = not plain.keeps
         """Whether the connection ends with this request."""
@@ -228,10 +228,10 @@ class _Direct(Inbound):
         status = answer.status
         self.last = self.last or answer.ends
         fields = [b"%b: %b\r\n" % each for each in answer.fields]
-        fields += [b"%b: %b\r\n" % each for each in self._endpoint.guard.cors_fields(self.header(b"origin"))]
-        reason = answer.reason
-        line = _STATUS_LINES.get(status) if reason is None else None
-        head = b"".join((line or b"HTTP/1.1 %d %b\r\n" % (status, (reason or "").encode()), *fields))
+        guard = self._endpoint.guard
+        if guard.cors is not False:
+            fields += [b"%b: %b\r\n" % each for each in guard.cors_fields(self.header(b"origin"))]
+        head = _status_line(status, answer.reason) + b"".join(fields)
         lines = len(fields) + 1
         if not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == lines or b"\0" in head:
             raise ValueError("a header field would break the answer's head")
@@ -244,6 +244,11 @@ class _Direct(Inbound):
                 framing = b"Content-Length: %d\r\n" % (answer.length or length)
         close = b"Connection: close\r\n" if self.last else b""
         return b"%b%b%b%b\r\n" % (head, date, framing, close)
+
+
+@lru_cache(maxsize=256)
+def _status_line(status: int, reason: str | None) -> bytes:
+    return f"HTTP/1.1 {status} {responses.get(status, '') if reason is None else reason}\r\n".encode()
 
 
 _now = (0, b"")

@@ -28,19 +28,17 @@ class Hosted(Inbound):
         path, _, query = request.raw_path.partition("?")
         if not path.startswith("/"):
             path = "/" + path.partition("://")[2].partition("/")[2]
-        no_body = not request.body_exists
-        super().__init__(
-            method=request.method,
-            path=path,
-            query=query.partition("#")[0],
-            version=f"{request.version.major}.{request.version.minor}",
-            fields=request.raw_headers,
-            remote=request.remote or "unknown",
-            scheme="https" if request.scheme == "https" else "http",
-            length=request.content_length,
-            whole=b"" if no_body and hdrs.CONTENT_LENGTH in request.headers else None,
-            pending=not no_body,
-        )
+        super().__init__()
+        self.method = request.method
+        self.path = path
+        self.query = query.partition("#")[0]
+        self.version = f"{request.version.major}.{request.version.minor}"
+        self.fields = request.raw_headers
+        self.remote = request.remote or "unknown"
+        self.scheme = "https" if request.scheme == "https" else "http"
+        self.length = request.content_length
+        self.pending = request.body_exists
+        self.whole = b"" if not self.pending and hdrs.CONTENT_LENGTH in request.headers else None
         parts = path.split("/")
         resource = request.match_info.route.resource
         assert resource is not None

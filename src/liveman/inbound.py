@@ -38,7 +38,7 @@ class Answer:
 
 
 class Inbound(ABC):
-    """One request. What only the path can tell is set before it is served."""
+    """One request."""
 
     __slots__ = (
         "fields",
@@ -58,46 +58,37 @@ class Inbound(ABC):
         "whole",
     )
 
-    def __init__(
-        self,
-        *,
-        method: str,
-        path: str,
-        query: str,
-        version: str,
-        fields: Fields,
-        remote: str,
-        scheme: str,
-        length: int | None,
-        whole: bytes | None,
-        pending: bool,
-    ) -> None:
-        self.method = method
-        self.path = path
-        """Raw, byte for byte as it came; the authority of an absolute form is cut off."""
-        self.query = query
-        """Raw, without ``?``."""
-        self.version = version
-        """Of HTTP, such as 1.1."""
-        self.fields = fields
-        self.remote = remote
-        """The address of the peer."""
-        self.scheme = scheme
-        self.length = length
-        """The declared Content-Length."""
-        self.whole = whole
-        """The body, when it is here already; None: there is none, or it is still to be read."""
-        self.pending = pending
-        """Whether there is a body to be read by `read`."""
-        self.prefix = ""
-        """Where the application is mounted, as the client wrote it: "" or "/live"."""
-        self.segments: tuple[str, ...] = ()
-        """The raw segments of the path below the prefix: ("session", "a%20b", "id")."""
+    method: str
+    path: str
+    """Raw, byte for byte as it came; the authority of an absolute form is cut off."""
+    query: str
+    """Raw, without ``?``."""
+    version: str
+    """Of HTTP, such as 1.1."""
+    fields: Fields
+    remote: str
+    """The address of the peer."""
+    scheme: str
+    length: int | None
+    """The declared Content-Length."""
+    whole: bytes | None
+    """The body, when it is here already; None: there is none, or it is still to be read."""
+    pending: bool
+    """Whether there is a body to be read by `read`."""
+    prefix: str
+    """Where the application is mounted, as the client wrote it: "" or "/live"."""
+    segments: tuple[str, ...]
+    """The raw segments of the path below the prefix: ("session", "a%20b", "id")."""
+    stream: str
+    """The decoded name of the stream in the path."""
+    identity: Identity
+    status: int
+    """Of the answer, as soon as its head is on its way."""
+
+    def __init__(self) -> None:
         self.stream = ""
-        """The decoded name of the stream in the path."""
         self.identity = NOBODY
         self.status = 0
-        """Of the answer, as soon as its head is on its way."""
 
     @property
     @abstractmethod

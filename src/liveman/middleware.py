@@ -236,7 +236,14 @@ class Endpoint:
         start = time.perf_counter()
         answer: Answer | None = None
         try:
-            answer = await self._answer(inbound)
+            inbound.check()
+            answer = self.guard.preflight(inbound)
+            if answer is None:
+                signal = self._admit(inbound)
+                if signal is None:
+                    answer = Answer(204, ((b"Allow", self._allow.encode()),))
+                else:
+                    answer = await signal.handler(inbound)
         except LivemanError as error:
             if error.status >= 500:
                 log.warning(error.detail, method=inbound.method, path=_shown(inbound), status=error.status)
@@ -286,16 +293,6 @@ class Endpoint:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # The answer itself has not begun.
         return None
-
-    async def _answer(self, inbound: Inbound) -> Answer | None:
-        inbound.check()
-        answer = self.guard.preflight(inbound)
-        if answer is None:
-            signal = self._admit(inbound)
-            if signal is None:
-                return Answer(204, ((b"Allow", self._allow.encode()),))
-            answer = await signal.handler(inbound)
-        return answer
 
     def _admit(self, inbound: Inbound) -> Signal | None:
         """What may serve this request; None: a plain OPTIONS. Raises LivemanError to refuse."""

@@ -34,9 +34,9 @@ async def upstream() -> AsyncIterator[Upstream]:
 async def status(upstream: Upstream, url: str, request: Request = GET) -> int:
     exchange = await upstream.send(url, request)
     await exchange.head(5)
-    while not exchange.whole:
+    while not exchange.answer.done:
         await exchange.more(5)
-    return exchange.status
+    return exchange.answer.status
 
 
 @asynccontextmanager
@@ -249,7 +249,7 @@ async def test_a_silent_node_can_be_waited_for_again(upstream: Upstream) -> None
             await exchange.head(0.05)
         go_on.set()
         await exchange.head(5)
-        assert exchange.status == 204
+        assert exchange.answer.status == 204
         other = await upstream.send(node.url, POST)
         go_on.clear()
         other.close()

@@ -127,9 +127,11 @@ class Cluster:
         self._state.reserve(alias, kind, stream, name)
         return name
 
-    def session_created(self, alias: str, kind: Kind, stream: str, session: str) -> None:
-        """A node has made a session, by its own id; it counts from now on."""
-        self._state.session_created(alias, kind, stream, session, time.monotonic())
+    def session_created(
+        self, alias: str, kind: Kind, stream: str, session: str, reserved: str | None = None
+    ) -> None:
+        """A node has made a session, by its own id; it counts from now on, in the place reserved for it."""
+        self._state.session_created(alias, kind, stream, session, time.monotonic(), reserved)
 
     def session_deleted(self, alias: str, stream: str, session: str) -> None:
         """A node has ended a session."""

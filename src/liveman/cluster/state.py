@@ -152,8 +152,13 @@ class State:
         node = self.nodes[alias]
         node.strategy, node.version = strategy, version
 
-    def session_created(self, alias: str, kind: Kind, stream: str, session: str, now: float) -> None:
-        """A node has made a session: it is pending, unless a snapshot was faster."""
+    def session_created(
+        self, alias: str, kind: Kind, stream: str, session: str, now: float, reserved: str | None = None
+    ) -> None:
+        """A node has made a session: it is pending, unless a snapshot was faster.
+
+        ``reserved`` names the place that it had meanwhile and takes over.
+        """
         node = self.nodes.get(alias)
         if node is None or node.health.status == "down":
             return
@@ -162,10 +167,14 @@ class State:
             entry = self._enter(node, stream)
         elif session in entry.sessions:
             return
-        self._put(node, stream, entry, session, kind)
+        if reserved in entry.sessions and session not in self._ends.get(stream, ()):
+            entry.sessions[session] = entry.sessions.pop(reserved)
+            del node._pending[stream, reserved]
+        else:
+            self._put(node, stream, entry, session, kind)
+            self._reorder(node)
         node._pending[stream, session] = kind
         self._deadlines[alias, stream, session] = now + PENDING_SECONDS
-        self._reorder(node)
 
     def reserve(self, alias: str, kind: Kind, stream: str, name: str) -> None:
         """A session is being asked for: its place counts until `session_deleted` with the same name.

@@ -19,10 +19,12 @@ LOOK_SECONDS = 5.0
 
 def check_answer(exchange: Exchange) -> None:
     """Refuse the answers that no client may see. Raises NodeError."""
-    if exchange.status in (401, 403):
+    if exchange.answer.status in (401, 403):
         raise NodeError("The node refused Liveman's own token.")
-    if 300 <= exchange.status < 400 and exchange.status != 304:
-        raise NodeError(f"The node answered with a redirect ({exchange.status}), which is not followed.")
+    if 300 <= exchange.answer.status < 400 and exchange.answer.status != 304:
+        raise NodeError(
+            f"The node answered with a redirect ({exchange.answer.status}), which is not followed."
+        )
 
 
 async def pass_on(
@@ -33,28 +35,30 @@ async def pass_on(
     Raises NodeError while nothing was sent yet; after that an answer that breaks off cuts the connection.
     Raises ConnectionError when the client has left.
     """
-    events = any(value.lower().startswith(b"text/event-stream") for value in exchange.values(b"content-type"))
-    if not (exchange.whole or events or (exchange.length or 0) > COLLECTED):
+    events = any(
+        value.lower().startswith(b"text/event-stream") for value in exchange.answer.values(b"content-type")
+    )
+    if not (exchange.answer.done or events or (exchange.answer.length or 0) > COLLECTED):
         await exchange.collect(COLLECTED, IDLE_SECONDS)
-    fields = answer_fields(exchange.fields)
+    fields = answer_fields(exchange.answer.fields)
     if location is not None:
         fields.append((b"Location", location.encode()))
     for link in links:
         fields.append((b"Link", link.encode()))
-    status = exchange.status
-    stored = exchange.values(b"cache-control")
+    status = exchange.answer.status
+    stored = exchange.answer.values(b"cache-control")
     if stored and status in (201, 406):
         # Credentials are never kept by a cache, whatever the node says.
         fields = [field for field in fields if field[0].lower() != b"cache-control"]
         stored = ()
     if not stored:
         fields.append((b"Cache-Control", b"no-store"))
-    if exchange.whole and not events:
-        length = exchange.length if inbound.method == "HEAD" else None
+    if exchange.answer.done and not events:
+        length = exchange.answer.length if inbound.method == "HEAD" else None
         # Sent from here, so that a client who has left is noticed while its session can still be ended.
-        await inbound.deliver(Answer(status, fields, exchange.take(), exchange.reason, length))
+        await inbound.deliver(Answer(status, fields, exchange.take(), exchange.answer.phrase, length))
         return
-    await inbound.begin(Answer(status, fields, reason=exchange.reason, length=exchange.length))
+    await inbound.begin(Answer(status, fields, reason=exchange.answer.phrase, length=exchange.answer.length))
     try:
         while piece := exchange.take() or await _next(inbound, exchange, events):
             await inbound.write(piece)

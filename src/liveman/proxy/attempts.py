@@ -93,11 +93,11 @@ class Attempts:
         try:
             exchange = await self._ask(inbound, node, offer)
             session = None
-            if 200 <= exchange.status < 300 or exchange.status == 406:
-                session = session_of_location(exchange.values(b"location"))
+            if 200 <= exchange.answer.status < 300 or exchange.answer.status == 406:
+                session = session_of_location(exchange.answer.values(b"location"))
             if session is not None:
-                cluster.session_created(node.alias, offer.action, offer.stream, session)
-            refused = exchange.status == 503 and await self._has_refused(node, exchange)
+                cluster.session_created(node.alias, offer.action, offer.stream, session, reserved)
+            refused = exchange.answer.status == 503 and await self._has_refused(node, exchange)
             return Made(node, exchange, session, refused)
         finally:
             cluster.session_deleted(node.alias, offer.stream, reserved)
@@ -135,7 +135,7 @@ class Attempts:
             raise
         finally:
             self.cluster.node_failed(node.alias, "answered 503")
-        return exchange.whole
+        return exchange.answer.done
 
     async def exchange(self, inbound: Inbound, node: Node, target: str, body: Body) -> Exchange:
         """Any other request: sent again when a kept connection was dead and the method is safe to repeat."""
@@ -152,7 +152,7 @@ class Attempts:
                 await exchange.closed()
                 if not isinstance(error, NodeError):
                     raise
-                stale = exchange.reused and not exchange.begun and not isinstance(error, NodeTimeout)
+                stale = exchange.reused and not exchange.answer.begun and not isinstance(error, NodeTimeout)
                 repeatable = inbound.method in _REPEATABLE and not isinstance(body, AsyncIterator)
                 if stale and repeatable and not fresh:
                     fresh = True
@@ -202,8 +202,8 @@ class Attempts:
             return
         finally:
             exchange.close()
-        session = session_of_location(exchange.values(b"location"))
-        if (200 <= exchange.status < 300 or exchange.status == 406) and session is not None:
+        session = session_of_location(exchange.answer.values(b"location"))
+        if (200 <= exchange.answer.status < 300 or exchange.answer.status == 406) and session is not None:
             await self.cluster.delete_session(node.alias, raw, session)
 
 

@@ -1,12 +1,11 @@
 """One request and its answer on one connection to a node: asyncio's side of `http1`."""
 
 import asyncio
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable
 from typing import Protocol
 
 from liveman.connection import BUFFERED, Connection
 from liveman.errors import BadRequest, BodyBroken, LivemanError, NodeError, NodeTimeout
-from liveman.inbound import Fields
 from liveman.proxy.http1 import LAST_CHUNK, AnswerReader, build_chunk
 
 __all__ = ["Exchange", "NodeConnection"]
@@ -37,57 +36,25 @@ class Exchange:
         """Whether the connection had carried a request before."""
         self.sent = False
         """Whether the request is written whole."""
+        self.answer = AnswerReader(method)
         self.pump: asyncio.Task[None] | None = None
         self._loop = loop
         self._pool = pool
         self._connection: NodeConnection | None = connection
-        self._reader = AnswerReader(method)
         self._error: LivemanError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._buffered = 0
         self._head_given = False
-
-    @property
-    def begun(self) -> bool:
-        """Whether any byte of an answer came."""
-        return self._reader.head_done or self._reader._head_size > 0
-
-    @property
-    def status(self) -> int:
-        return self._reader.status
-
-    @property
-    def reason(self) -> str | None:
-        reason = self._reader.reason.decode("latin-1")
-        return reason if reason.isascii() and reason.isprintable() and reason else None
-
-    @property
-    def fields(self) -> Fields:
-        return self._reader.fields
-
-    def values(self, name: bytes) -> Sequence[bytes]:
-        """Of all header fields with this lower-case name."""
-        return self._reader.named.get(name, ())
-
-    @property
-    def length(self) -> int | None:
-        """Of the body, as declared."""
-        return self._reader.length
-
-    @property
-    def whole(self) -> bool:
-        """Whether the answer is there to its last byte, so that `take` gives all of the body that is left."""
-        return self._reader.done
 
     async def head(self, seconds: float) -> None:
         """Wait for the answer's head, for so long after the request was sent whole.
 
         Raises NodeError, NodeTimeout (then it may be called again), and what the request's body raised.
         """
-        while not self._reader.head_done and not self.sent:
+        while not self.answer.head_done and not self.sent:
             await self._wait(None, "")
         deadline = self._loop.time() + seconds
-        while not self._reader.head_done:
+        while not self.answer.head_done:
             await self._wait(deadline, "The node did not answer in time.")
         # What broke behind the head is for `more` to raise: the head may name a session that is to be ended.
         self._head_given = True
@@ -98,12 +65,12 @@ class Exchange:
         Raises NodeError, NodeTimeout.
         """
         deadline = self._loop.time() + seconds
-        while not self._reader.done and self._buffered <= most:
+        while not self.answer.done and self._buffered <= most:
             await self._wait(deadline, "The node did not finish its answer in time.")
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet."""
-        data = self._reader.take_body()
+        data = self.answer.take_body()
         self._buffered = 0
         if self._connection is not None:
             self._connection.resume()
@@ -115,7 +82,7 @@ class Exchange:
         Raises NodeError, and NodeTimeout when none came in time; then it may be called again.
         """
         deadline = self._loop.time() + seconds
-        while not (data := self.take()) and not self._reader.done:
+        while not (data := self.take()) and not self.answer.done:
             await self._wait(deadline, "The node fell silent in the middle of its answer.")
         return data
 
@@ -159,11 +126,11 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         try:
-            self._reader.feed(data)
+            self.answer.feed(data)
         except NodeError as error:
             self._fail(error)
             return
-        if self._reader.done:
+        if self.answer.done:
             self._finish()
         else:
             self._buffered += len(data)
@@ -175,7 +142,7 @@ class Exchange:
         try:
             if reset is not None:
                 raise NodeError("The node reset the connection in the middle of an exchange.")
-            self._reader.eof()
+            self.answer.eof()
         except NodeError as error:
             self._fail(error)
         else:
@@ -188,7 +155,7 @@ class Exchange:
         if connection is None:
             return
         connection.exchange = None
-        if self._reader.reusable and self.sent and not connection.closing:
+        if self.answer.reusable and self.sent and not connection.closing:
             connection.resume()
             self._pool.release(connection)
         else:
@@ -197,7 +164,7 @@ class Exchange:
                 self.pump.cancel()
 
     def _fail(self, error: LivemanError) -> None:
-        if not self._reader.done and self._error is None:
+        if not self.answer.done and self._error is None:
             self._error = error
         connection, self._connection = self._connection, None
         if connection is not None:

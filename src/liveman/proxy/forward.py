@@ -100,10 +100,10 @@ class Forwarder:
             if ends:
                 self.attempts.delete(node, raw, session)
             raise
-        if ends and (exchange.status < 300 or exchange.status == 404):
+        if ends and (exchange.answer.status < 300 or exchange.answer.status == 404):
             self.cluster.session_deleted(node.alias, stream, session)
         path = location(inbound.prefix, raw, shown)
-        override = exchange.status >= 400 or self.ice.override_upstream_ice_servers
+        override = exchange.answer.status >= 400 or self.ice.override_upstream_ice_servers
         links = self._links(exchange, session=session, path=path, added=(), override=override)
         return await self._deliver(inbound, node, exchange, links=links)
 
@@ -113,7 +113,7 @@ class Forwarder:
         """Answer an offer. If that fails, the session which the node made is deleted there."""
         node, exchange, session = made.node, made.exchange, made.session
         if session is None:
-            if exchange.status == 201:
+            if exchange.answer.status == 201:
                 await exchange.closed()
                 raise NodeError(f"Node {node.alias} made a session, but its Location does not name it.")
             links = self._links(exchange, session="", path="", added=(), override=True)
@@ -150,20 +150,23 @@ class Forwarder:
         path: str | None = None,
         links: list[str],
     ) -> None:
-        self._live.add(exchange)
+        if not exchange.answer.done:
+            self._live.add(exchange)
         try:
             check_answer(exchange)
-            return await pass_on(inbound, exchange, location=path, links=links)
+            await pass_on(inbound, exchange, location=path, links=links)
         except NodeError as error:
             raise named(error, node) from None
         finally:
             self._live.discard(exchange)
-            await exchange.closed()
+            exchange.close()
+            if exchange.pump is not None:
+                await exchange.closed()
 
     def _links(
         self, exchange: Exchange, *, session: str, path: str, added: Sequence[IceServer], override: bool
     ) -> list[str]:
-        values = [value.decode("utf-8", "replace") for value in exchange.values(b"link")]
+        values = [value.decode("utf-8", "replace") for value in exchange.answer.values(b"link")]
         if not values and not added:
             return []
         links, dropped = rewrite_links(

@@ -5,6 +5,8 @@ each other, foreign transfer codings and bytes after the end make an answer unus
 """
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
 import httptools
 
@@ -46,10 +48,9 @@ class AnswerReader:
 
     def __init__(self, method: str) -> None:
         self.status = 0
-        self.reason = b""
+        self._reason = b""
         self.fields: list[tuple[bytes, bytes]] = []
-        self.named: dict[bytes, list[bytes]] = {}
-        """The values of the head's fields by lower-case name."""
+        self._named: dict[bytes, list[bytes]] = {}
         self.head_done = False
         self.done = False
         self.reusable = False
@@ -96,6 +97,20 @@ class AnswerReader:
             what = "in the middle of" if self.head_done or self._head_size else "before"
             raise NodeError(f"The node closed the connection {what} its answer.")
 
+    @property
+    def begun(self) -> bool:
+        """Whether any byte of it came."""
+        return self._head_size > 0
+
+    @property
+    def phrase(self) -> str | None:
+        """The reason phrase, unless it is empty or holds what no client should see."""
+        return _phrase(self._reason)
+
+    def values(self, name: bytes) -> Sequence[bytes]:
+        """Of all header fields with this lower-case name."""
+        return self._named.get(name, ())
+
     def take_body(self) -> bytes:
         """What has come of the body since the last call."""
         if not self._body:
@@ -114,7 +129,7 @@ class AnswerReader:
 
     def on_status(self, reason: bytes) -> None:
         if not self.head_done:
-            self.reason += reason
+            self._reason += reason
 
     def on_header(self, name: bytes | None, value: bytes) -> None:
         if self.head_done:
@@ -133,13 +148,13 @@ class AnswerReader:
             if status == 101:
                 raise NodeError("The node switched protocols, which was not asked for.")
             fields.clear()
-            self.reason = b""
+            self._reason = b""
             return
         if self._head_size > MAX_HEAD and sum(len(n) + len(v) + 4 for n, v in fields) > MAX_HEAD:
             raise NodeError("The head of the node's answer is larger than 64 KiB.")
         self.status = status
         self.head_done = True
-        named = self.named
+        named = self._named
         for name, value in fields:
             key = name.lower()
             if key in named:
@@ -169,6 +184,12 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         if self.head_done and not self._until_eof:
             self.done = True
+
+
+@lru_cache(maxsize=64)
+def _phrase(reason: bytes) -> str | None:
+    text = reason.decode("latin-1")
+    return text if text.isascii() and text.isprintable() and text else None
 
 
 def _length(named: dict[bytes, list[bytes]]) -> int | None:
