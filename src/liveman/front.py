@@ -36,6 +36,7 @@ class Front:
         self.loop = asyncio.get_running_loop()
         self.buffer = reading_buffer()
         self.connections: set[_ClientConnection] = set()
+        self.ending = False
 
     def __call__(self) -> asyncio.BaseProtocol:
         return _ClientConnection(self)
@@ -43,29 +44,38 @@ class Front:
     def close_idle(self, seconds: float) -> None:
         """Close the connections that have asked nothing for so long."""
         oldest = self.loop.time() - seconds
-        for connection in [each for each in self.connections if each.idle_since <= oldest]:
-            connection.close_idle()
+        for connection in [each for each in self.connections if each.idle and each.idle_since <= oldest]:
+            connection.transport.close()
 
     async def end(self, seconds: float) -> None:
         """Close all connections; those with a request under way get so long to answer it."""
+        self.ending = True
         self.close_idle(0.0)
-        for patience in (seconds, None):
-            tasks = {each.task for each in self.connections if each.task is not None}
-            if tasks:
-                await asyncio.wait(tasks, timeout=patience)
+        tasks = {each.task for each in self.connections}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
             for connection in list(self.connections):
-                connection.abort()
+                connection.transport.abort()
+            if late:
+                await asyncio.wait(late)
 
 
 class _ClientConnection(Connection):
+    """A task serves its requests, one after another, and ends with it."""
+
     def __init__(self, front: Front) -> None:
         super().__init__(front.buffer)
-        self.task: asyncio.Task[None] | None = None
         self.idle_since = front.loop.time()
         self._front = front
         self._held = b""
         """What came and belongs to no request yet."""
+        self._wanted: asyncio.Future[_Direct | None] | None = None
+        """Set while no request is under way."""
         self._impatient: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self._wanted is not None
 
     # What the transport says.
 
@@ -74,87 +84,86 @@ class _ClientConnection(Connection):
         peer = transport.get_extra_info("peername")
         self.remote = str(peer[0]) if peer else "unknown"
         self._front.connections.add(self)
+        self.task = self._front.loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
-        if self._held:
-            data = self._held + data
-        if self.task is None:
-            self._next(data)
-            return
-        self._held = data
-        if len(data) > MAX_BODY:
-            self.pause()
+        self._held = self._held + data if self._held else data
+        if self._wanted is None:
+            if len(self._held) > MAX_BODY:
+                self.pause()
+        elif not self._wanted.done() and (direct := self._take()) is not None:
+            self._wanted.set_result(direct)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         self._front.connections.discard(self)
         self._be_patient()
-        if self.task is not None:
-            self.task.cancel()
+        self.task.cancel()
 
     # One request after another.
 
-    def _next(self, data: bytes) -> None:
-        found = recognise(data)
+    async def _serve(self) -> None:
+        try:
+            while (direct := await self._next()) is not None:
+                answer = await direct.endpoint.serve(direct)
+                if answer is not None:
+                    direct.put(answer)
+                await self.drained()
+                if direct.last or self._front.ending or self.closing:
+                    return
+                self.idle_since = self._front.loop.time()
+                self.resume()
+        finally:
+            if self in self._front.connections:
+                self.transport.close()
+
+    async def _next(self) -> "_Direct | None":
+        """The next request; None: the rest is aiohttp's."""
+        direct = self._take() if self._held else None
+        if direct is None:
+            self._wanted = self._front.loop.create_future()
+            direct = await self._wanted
+            self._wanted = None
+        return direct
+
+    def _take(self) -> "_Direct | None":
+        """The next request, if it is plain signalling and whole."""
+        found = recognise(self._held)
         if isinstance(found, Plain):
             segments = tuple(found.path[1:].split("/"))
             endpoint = self._front.signposts.find(segments)
             if endpoint is not None:
                 self._be_patient()
-                self._held = data[found.size :]
-                direct = _Direct(self, endpoint, found, segments)
-                self.task = self._front.loop.create_task(self._serve(endpoint, direct))
-                return
-        self._held = data
+                self._held = self._held[found.size :]
+                return _Direct(self, endpoint, found, segments)
         if found != "more":
-            self._hand_over()
+            self._be_patient()
+            self._impatient = self._front.loop.call_later(0, self._hand_over)
         elif self._impatient is None:
             self._impatient = self._front.loop.call_later(WHOLE_SECONDS, self._hand_over)
-
-    async def _serve(self, endpoint: Endpoint, direct: "_Direct") -> None:
-        try:
-            answer = await endpoint.serve(direct)
-            if answer is not None:
-                direct.put(answer)
-            await self.drained()
-        finally:
-            self.task = None
-        if direct.last or self.closing:
-            self.transport.close()
-            return
-        self.idle_since = self._front.loop.time()
-        self.resume()
-        if self._held:
-            data, self._held = self._held, b""
-            self._next(data)
+        return None
 
     def _hand_over(self) -> None:
+        """Give the connection to aiohttp, with all that came and was not served."""
         self._be_patient()
         self._front.connections.discard(self)
         protocol = self._front.fallback()
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         protocol.data_received(self._held)
+        assert self._wanted is not None
+        self._wanted.set_result(None)
 
     def _be_patient(self) -> None:
         if self._impatient is not None:
             self._impatient.cancel()
             self._impatient = None
 
-    def close_idle(self) -> None:
-        if self.task is None:
-            self.transport.close()
-
-    def abort(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
-        self.transport.abort()
-
 
 class _Direct(Inbound):
     """A request that came on a connection of the front."""
 
-    __slots__ = ("_chunked", "_connection", "_endpoint", "_named", "last")
+    __slots__ = ("_chunked", "_connection", "_named", "endpoint", "last")
 
     def __init__(
         self, connection: _ClientConnection, endpoint: Endpoint, plain: Plain, segments: tuple[str, ...]
@@ -175,7 +184,7 @@ class _Direct(Inbound):
         self.last = not plain.keeps
         """Whether the connection ends with this request."""
         self._connection = connection
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._named = plain.named
         self._chunked = False
 
@@ -228,7 +237,7 @@ class _Direct(Inbound):
         status = answer.status
         self.last = self.last or answer.ends
         fields = [b"%b: %b\r\n" % each for each in answer.fields]
-        guard = self._endpoint.guard
+        guard = self.endpoint.guard
         if guard.cors is not False:
             fields += [b"%b: %b\r\n" % each for each in guard.cors_fields(self.header(b"origin"))]
         head = _status_line(status, answer.reason) + b"".join(fields)

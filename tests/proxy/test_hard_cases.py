@@ -214,7 +214,7 @@ async def test_two_ways_to_name_a_type_end_in_one() -> None:
 
 
 async def test_a_body_over_the_limit_never_puts_a_second_answer_into_the_first() -> None:
-    """The node has begun to answer already; the client is cut off."""
+    """When the node has begun to answer already, the client is cut off; else it gets the refusal alone."""
 
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -244,7 +244,8 @@ async def test_a_body_over_the_limit_never_puts_a_second_answer_into_the_first()
                 said = await exchange(url, [head, *[piece] * 40], timeout=20)
             except (ConnectionResetError, BrokenPipeError):
                 said = b""
-            assert b"413" not in said.partition(b"\r\n\r\n")[2]
+            assert said.count(b"HTTP/1.1 ") <= 1
+            assert said.startswith(b"HTTP/1.1 413") or b"413" not in said
             assert not said.endswith(b"0\r\n\r\n")
 
 

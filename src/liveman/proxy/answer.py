@@ -35,9 +35,8 @@ async def pass_on(
     Raises NodeError while nothing was sent yet; after that an answer that breaks off cuts the connection.
     Raises ConnectionError when the client has left.
     """
-    events = any(
-        value.lower().startswith(b"text/event-stream") for value in exchange.answer.values(b"content-type")
-    )
+    kinds = exchange.answer.values(b"content-type")
+    events = bool(kinds) and kinds[0].lower().startswith(b"text/event-stream")
     if not (exchange.answer.done or events or (exchange.answer.length or 0) > COLLECTED):
         await exchange.collect(COLLECTED, IDLE_SECONDS)
     fields = answer_fields(exchange.answer.fields)

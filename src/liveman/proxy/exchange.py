@@ -20,6 +20,12 @@ class Pool(Protocol):
     def forget(self, connection: "NodeConnection") -> None:
         """The connection is closed."""
 
+    waiting: set["Exchange"]
+    """Those that have a deadline; the pool wakes them soon after it."""
+
+    def watch(self, exchange: "Exchange") -> None:
+        """The exchange waits, until its deadline at the latest."""
+
 
 class Exchange:
     """One request under way, and its answer. `close` it in the end; an answer read whole closes itself."""
@@ -38,6 +44,8 @@ class Exchange:
         """Whether the request is written whole."""
         self.answer = AnswerReader(method)
         self.pump: asyncio.Task[None] | None = None
+        self.deadline = 0.0
+        """When it has waited long enough, on the loop's clock."""
         self._loop = loop
         self._pool = pool
         self._connection: NodeConnection | None = connection
@@ -117,7 +125,7 @@ class Exchange:
                 if left is None:
                     self._connection.transport.write(LAST_CHUNK)
                 self.sent = True
-                self._wake()
+                self.wake()
         except (LivemanError, ConnectionError) as error:
             # The node must not take what came for the whole.
             self._fail(error if isinstance(error, LivemanError) else BodyBroken())
@@ -136,7 +144,7 @@ class Exchange:
             self._buffered += len(data)
             if self._head_given and self._buffered > BUFFERED and self._connection is not None:
                 self._connection.pause()
-        self._wake()
+        self.wake()
 
     def lost(self, reset: Exception | None) -> None:
         try:
@@ -147,7 +155,7 @@ class Exchange:
             self._fail(error)
         else:
             self._connection = None
-            self._wake()
+            self.wake()
 
     def _finish(self) -> None:
         """The answer is whole: the connection is free, unless the request was not read to its end."""
@@ -172,9 +180,10 @@ class Exchange:
             connection.transport.abort()
         if self.pump is not None and self.pump is not asyncio.current_task():
             self.pump.cancel()
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Look again whether there is something new, or it has taken too long."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -182,16 +191,16 @@ class Exchange:
         """Until something new was fed, or went wrong. Raises what had gone wrong before."""
         if self._error is not None:
             raise self._error
-        loop = self._loop
-        self._waiter = loop.create_future()
-        timer = None if deadline is None else loop.call_at(deadline, self._wake)
+        self._waiter = self._loop.create_future()
+        if deadline is not None:
+            self.deadline = deadline
+            self._pool.watch(self)
         try:
             await self._waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
-        if self._error is None and deadline is not None and loop.time() >= deadline:
+            self._pool.waiting.discard(self)
+        if self._error is None and deadline is not None and self._loop.time() >= deadline:
             raise NodeTimeout(slow)
 
 

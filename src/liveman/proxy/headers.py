@@ -76,12 +76,18 @@ def request_fields(
     """
     kept = []
     forwarding = []
-    for field in _clean(fields):
+    for_next_hop: set[bytes] = set()
+    for field in fields:
         fate = _fate_to_nodes(field[0])
         if fate == "pass" or (fate == "type" and content_type is None):
             kept.append(field)
         elif fate == "forwarding" and peer.trusted:
             forwarding.append(field)
+        elif fate == "connection" and field[1] not in _USUAL:
+            for_next_hop |= _names(field[1])
+    kept = _clean(kept, for_next_hop)
+    if forwarding:
+        forwarding = _clean(forwarding, for_next_hop)
     if content_type is not None:
         kept.append((b"Content-Type", content_type))
     kept += _forwarding_fields(forwarding, peer) if forwarding else _own_forwarding_fields(peer)
@@ -92,18 +98,29 @@ def request_fields(
 
 def answer_fields(fields: Fields) -> list[tuple[bytes, bytes]]:
     """What a client gets of a node's header fields; Location, Link and the framing are made anew."""
-    return [field for field in _clean(fields) if _passes_to_clients(field[0])]
+    kept = []
+    for_next_hop: set[bytes] = set()
+    for field in fields:
+        fate = _fate_to_clients(field[0])
+        if fate == "pass":
+            kept.append(field)
+        elif fate == "connection" and field[1] not in _USUAL:
+            for_next_hop |= _names(field[1])
+    return _clean(kept, for_next_hop)
 
 
-def _clean(fields: Fields) -> Fields:
-    """Those that can be passed on byte for byte and are not for the next hop alone.
+def _names(connection: bytes) -> set[bytes]:
+    """Those that a Connection field names."""
+    return {token.strip().lower() for token in connection.split(b",")}
 
-    One with a control character, or that is not UTF-8, would be cut on its way: it is dropped whole.
+
+def _clean(fields: list[tuple[bytes, bytes]], for_next_hop: set[bytes]) -> list[tuple[bytes, bytes]]:
+    """Without those for the next hop alone, and those that cannot pass byte for byte.
+
+    A control character, or what is not UTF-8, would be cut on its way: such a field is dropped whole.
     """
-    for name, value in fields:
-        if len(name) == 10 and value not in _USUAL and name.lower() == b"connection":
-            named = {token.strip().lower() for token in value.split(b",")}
-            fields = [field for field in fields if field[0].lower() not in named]
+    if for_next_hop:
+        fields = [field for field in fields if field[0].lower() not in for_next_hop]
     if _PRINTABLE.fullmatch(b"".join([value for _, value in fields])):
         return fields
     return [field for field in fields if _is_clean(field[1])]
@@ -113,8 +130,10 @@ def _clean(fields: Fields) -> Fields:
 
 
 @lru_cache(maxsize=512)
-def _fate_to_nodes(name: bytes) -> Literal["pass", "drop", "type", "forwarding"]:
+def _fate_to_nodes(name: bytes) -> Literal["pass", "drop", "type", "forwarding", "connection"]:
     key = name.lower()
+    if key == b"connection":
+        return "connection"
     if key in _NOT_TO_NODES:
         return "drop"
     if key == b"content-type":
@@ -123,9 +142,13 @@ def _fate_to_nodes(name: bytes) -> Literal["pass", "drop", "type", "forwarding"]
 
 
 @lru_cache(maxsize=512)
-def _passes_to_clients(name: bytes) -> bool:
+def _fate_to_clients(name: bytes) -> Literal["pass", "drop", "connection"]:
     key = name.lower()
-    return key.isascii() and key not in _NOT_TO_CLIENTS and not key.startswith(b"access-control-")
+    if key == b"connection":
+        return "connection"
+    if key in _NOT_TO_CLIENTS or key.startswith(b"access-control-") or not key.isascii():
+        return "drop"
+    return "pass"
 
 
 @lru_cache(maxsize=512)

@@ -33,6 +33,8 @@ IDLE_SECONDS = 30.0
 #: A POST must not meet a connection that the node is about to close.
 FRESH_SECONDS = 5.0
 IDLE_CONNECTIONS = 64
+#: How much later than its limit an exchange may be given up.
+TICK_SECONDS = 0.1
 
 
 @frozen
@@ -59,14 +61,17 @@ class Upstream:
         self._tasks = TaskOwner()
         self._buffer = reading_buffer()
         self._sweep: asyncio.TimerHandle | None = None
+        self.waiting: set[Exchange] = set()
+        self._clock: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> "Upstream":
         self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for timer in (self._sweep, self._clock):
+            if timer is not None:
+                timer.cancel()
         for connection in list(self._open):
             connection.transport.abort()
         await self._tasks.__aexit__(None, None, None)
@@ -113,6 +118,19 @@ class Upstream:
         idle = self._idle.get(connection.url)
         if idle and connection in idle:
             idle.remove(connection)
+
+    def watch(self, exchange: Exchange) -> None:
+        """Wake the exchange soon after its deadline, unless it has left ``waiting`` by then."""
+        self.waiting.add(exchange)
+        if self._clock is None:
+            self._clock = self._loop.call_later(TICK_SECONDS, self._wake_late)
+
+    def _wake_late(self) -> None:
+        # One timer for all: one of its own for each request would cost more than the rest of its waiting.
+        now = self._loop.time()
+        for exchange in [each for each in self.waiting if each.deadline <= now]:
+            exchange.wake()
+        self._clock = self._loop.call_later(TICK_SECONDS, self._wake_late) if self.waiting else None
 
     def _pooled(self, url: str, seconds: float) -> NodeConnection | None:
         idle = self._idle.get(url)
