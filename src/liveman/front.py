@@ -246,11 +246,10 @@ class _Direct(Inbound):
             raise ValueError("a header field would break the answer's head")
         date = b"" if b"\r\ndate:" in head.lower() else _date()
         framing = b""
-        if status not in (204, 304):
-            if self._chunked:
-                framing = b"Transfer-Encoding: chunked\r\n"
-            else:
-                framing = b"Content-Length: %d\r\n" % (answer.length or length)
+        if self._chunked:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif status not in (204, 304) and (self.method != "HEAD" or length or answer.length is not None):
+            framing = b"Content-Length: %d\r\n" % (answer.length or length)
         close = b"Connection: close\r\n" if self.last else b""
         return b"%b%b%b%b\r\n" % (head, date, framing, close)
 
