@@ -35,9 +35,9 @@ check: install
 
 bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
-	$(BIN)/python bench/signalling.py
-	$(BIN)/python bench/idle.py
-	$(BIN)/python bench/placement.py
+	@missed=; for each in signalling latency streams idle placement; do \
+	  echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || missed="$$missed $$each"; \
+	done; [ -z "$$missed" ] || { echo "Not as wanted:$$missed"; exit 1; }
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

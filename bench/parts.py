@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -61,7 +62,7 @@ NODES_CONF = """
   }}
 """
 PROXY_CONF = """
-  upstream nodes {{ {servers} keepalive 256; keepalive_requests 1000000000; }}
+  upstream nodes {{ {servers} keepalive {kept}; keepalive_requests 1000000000; }}
   server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://nodes; }} }}
 """
 ANSWER = "v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nt=0 0\\r\\n" + "".join(
@@ -117,8 +118,9 @@ def parser(text: str | None) -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def stub_nodes(count: int) -> Iterator[list[str]]:
-    """So many nodes that answer at once, with event streams; their URLs."""
+def stub_nodes(count: int) -> Iterator[list[Peer]]:
+    """So many nodes that answer at once, with event streams: one process, each at a port of its own."""
+    _allow_files(500 + 15 * count)  # At each node: what listens, event streams, kept connections.
     first = _free_ports(count)
     ports = range(first, first + count)
     with _script("events.py", path="/") as events:
@@ -127,32 +129,41 @@ def stub_nodes(count: int) -> Iterator[list[str]]:
             answer=ANSWER,
             events=events.url,
         )
-        with _nginx(rest, first, cpu=CPUS[-1]):
-            yield [f"http://127.0.0.1:{port}" for port in ports]
+        with _nginx(rest, first, cpu=CPUS[-1]) as peer:
+            yield [Peer(f"http://127.0.0.1:{port}", peer.pid) for port in ports]
 
 
 @contextlib.contextmanager
-def floor(nodes: Sequence[str]) -> Iterator[Peer]:
+def event_node(streams: int) -> Iterator[Peer]:
+    """One node whose sessions have event streams, so many in all; see the script for what it does."""
+    _allow_files(500 + 2 * streams)  # Liveman has both ends.
+    with _script("events.py", path="/") as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def floor(nodes: Sequence[Peer]) -> Iterator[Peer]:
     """The least that an aiohttp proxy does."""
-    with _script("floor.py", *nodes, cpu=CPUS[0]) as peer:
+    with _script("floor.py", *(node.url for node in nodes), cpu=CPUS[0]) as peer:
         yield peer
 
 
 @contextlib.contextmanager
-def nginx(nodes: Sequence[str]) -> Iterator[Peer]:
-    """What a proxy in C does."""
+def nginx(nodes: Sequence[Peer]) -> Iterator[Peer]:
+    """What a proxy in C does. It keeps some connections to every node, as the others do."""
     port = _free_ports(1)
-    servers = " ".join(f"server {node.removeprefix('http://')};" for node in nodes)
-    with _nginx(PROXY_CONF.format(servers=servers, port=port), port, cpu=CPUS[0]) as peer:
+    servers = " ".join(f"server {node.url.removeprefix('http://')};" for node in nodes)
+    rest = PROXY_CONF.format(servers=servers, port=port, kept=256 + 2 * len(nodes))
+    with _nginx(rest, port, cpu=CPUS[0]) as peer:
         yield peer
 
 
 @contextlib.contextmanager
-def liveman(nodes: Sequence[str], *, mode: str, extra: str = "", level: str = "error") -> Iterator[Peer]:
+def liveman(nodes: Sequence[Peer], *, mode: str, extra: str = "", level: str = "error") -> Iterator[Peer]:
     """Liveman in front of the nodes; ``mode``: how it watches them; ``extra``: more TOML."""
     port = _free_ports(1)
     declared = "".join(
-        f'[[nodes]]\nalias = "n{i}"\nurl = "{node}"\nmode = "{mode}"\n' for i, node in enumerate(nodes)
+        f'[[nodes]]\nalias = "n{i}"\nurl = "{node.url}"\nmode = "{mode}"\n' for i, node in enumerate(nodes)
     )
     text = f'[http]\nlisten = "127.0.0.1:{port}"\n[log]\nlevel = "{level}"\n{extra}\n{declared}'
     with TemporaryDirectory(prefix="liveman-bench-") as folder:
@@ -245,6 +256,17 @@ def _wait(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
         except OSError:
             time.sleep(0.05)
     raise SystemExit(f"nothing answers at {url}:\n{output.read_text()}")
+
+
+def _allow_files(count: int) -> None:
+    """This process and all that it starts may have so many files open; 1024 are usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise SystemExit(
+            f"{count} open files are needed, and {hard} allowed: raise the hard limit (ulimit -Hn, as root)."
+        )
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def _free_ports(count: int) -> int:

@@ -3,13 +3,10 @@
 import asyncio
 import socket
 
-import pytest
 from aiohttp import ClientSession
-from aiohttp.test_utils import TestServer
 
-from liveman import create_app
-from support.liveman import OFFER, config_for, exchange, liveman, request_bytes
-from support.raw_node import SDP, Received, Script, answer, raw_node
+from support.liveman import OFFER, exchange, liveman, request_bytes
+from support.raw_node import SDP, Received, answer, raw_node
 
 CLOSE = "Connection: close"
 POST = request_bytes("POST", "/whip/cam", "Content-Type: application/sdp", CLOSE, body=OFFER)
@@ -33,19 +30,6 @@ async def node_is(health: str, url: str) -> None:
                 if {row["health"] for row in await response.json()} == {health}:
                     return
             await asyncio.sleep(0.02)
-
-
-def when(answer_now: asyncio.Event) -> Script:
-    """Answers an offer when it is told to."""
-
-    async def slow(received: Received, writer: asyncio.StreamWriter) -> None:
-        if received.method == "POST":
-            await answer_now.wait()
-            writer.write(answer("201 Created", "Location: /session/cam/d6b4", body=SDP))
-        else:
-            writer.write(answer("204 No Content"))
-
-    return slow
 
 
 async def reset(_: Received, writer: asyncio.StreamWriter) -> None:
@@ -125,33 +109,3 @@ async def test_a_kept_connection_that_died_is_noticed_by_requests_that_are_safe_
             path = raw.partition(b"Location: ")[2].partition(b"\r\n")[0].decode()
             assert status(await exchange(url, request_bytes("DELETE", path, CLOSE))) == 204
         assert len(node.targets("POST")) == 20
-
-
-@pytest.mark.parametrize("how", ["cancelled", "not cancelled"])
-async def test_a_client_that_hangs_up_leaves_no_session(how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The node finishes the offer, then its session is deleted; whether or not the server cancels handlers."""
-    answer_now = asyncio.Event()
-
-    async with raw_node(when(answer_now)) as node:
-        # TestServer cancels the handler of a client who leaves, the server of `liveman` does not.
-        server = TestServer(create_app(config_for(node)), handler_cancellation=True)
-        if how == "cancelled":
-            await server.start_server()
-            await hang_up(str(server.make_url("")).rstrip("/"), node, answer_now)
-            await server.close()
-        else:
-            async with liveman(node) as url:
-                await hang_up(url, node, answer_now)
-    assert not [record for record in caplog.records if record.exc_info]
-
-
-async def hang_up(url: str, node, answer_now: asyncio.Event) -> None:
-    host, port = url.removeprefix("http://").split(":")
-    _, writer = await asyncio.open_connection(host, int(port))
-    writer.write(POST)
-    await node.wait_for(lambda n: n.targets("POST") == ["/whip/cam"])
-    writer.transport.abort()
-    answer_now.set()
-    await node.wait_for(lambda n: n.targets("DELETE") == ["/session/cam/d6b4"])
-    async with ClientSession() as client, client.get(f"{url}/api/streams/") as response:
-        assert await response.json() == []

@@ -57,6 +57,8 @@ class RawNode:
     received: list[Received] = field(factory=list)
     """Signalling alone; what Liveman asks for its own watching is answered aside."""
     malformed: list[bytes] = field(factory=list)
+    closed: set[int] = field(factory=set)
+    """The connections that Liveman has closed."""
     _connections: count = field(factory=count)
     _sessions: count = field(factory=count)
     _changed: asyncio.Condition = field(factory=asyncio.Condition)
@@ -75,6 +77,9 @@ class RawNode:
                 try:
                     received = await self._read(reader, number)
                 except (asyncio.IncompleteReadError, ConnectionError):
+                    async with self._changed:
+                        self.closed.add(number)
+                        self._changed.notify_all()
                     return
                 await self._answer(received, writer)
         finally:
