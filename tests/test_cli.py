@@ -3,11 +3,13 @@
 import asyncio
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,24 @@ def test_it_serves_what_the_file_says_until_it_is_told_to_end(tmp_path: Path) ->
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert (tmp_path / "liveman.db").exists()
+
+
+def test_it_serves_more_clients_than_the_soft_limit_of_open_files(tmp_path: Path) -> None:
+    """That limit is made for other programs; the hard one counts."""
+    (tmp_path / "liveman.toml").write_text(CONFIG)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(128, soft), hard))
+    try:
+        with running("-c", "liveman.toml", cwd=tmp_path) as process, ExitStack() as clients:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            url = read_until(process, r"liveman serves url=(\S+)")[1]
+            host, port = url.removeprefix("http://").split(":")
+            for _ in range(200):
+                clients.enter_context(socket.create_connection((host, int(port))))
+            with urllib.request.urlopen(f"{url}/healthz", timeout=10) as response:
+                assert response.read() == b"ok"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_check_prints_the_effective_configuration_with_secrets_masked(tmp_path: Path) -> None:

@@ -224,9 +224,7 @@ class Endpoint:
             return response_to(request, answer)
         if hosted.response is not None and hosted.status != CLIENT_LEFT:
             return hosted.response
-        response = web.Response(status=CLIENT_LEFT, reason="Client Closed Request")
-        response.force_close()
-        return response
+        return _to_nobody()
 
     async def serve(self, inbound: Inbound) -> Answer | None:
         """Do what is asked. Returns an answer that is still to be sent; None: nobody waits for one any more.
@@ -290,7 +288,10 @@ class Endpoint:
             response.force_close()
             return response
         if request.version == HttpVersion11:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            try:
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            except ConnectionError:
+                return _to_nobody()
             request.writer.output_size = 0  # The answer itself has not begun.
         return None
 
@@ -322,6 +323,13 @@ class _ExpectationFailed(LivemanError):
     """Only `Expect: 100-continue` is understood."""
 
     status = 417
+
+
+def _to_nobody() -> web.Response:
+    """What aiohttp gets to send when the client has left."""
+    response = web.Response(status=CLIENT_LEFT, reason="Client Closed Request")
+    response.force_close()
+    return response
 
 
 def _shown(inbound: Inbound) -> str:

@@ -1,6 +1,7 @@
 """The process of `liveman`: it listens, closes connections that never ask anything, and ends on signals."""
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -79,8 +80,15 @@ def run(main: Coroutine[Any, Any, int], *, uvloop: bool = False) -> int:
     except LivemanError:
         main.close()
         raise
+    _allow_files()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_until_signal(main))
+
+
+def _allow_files() -> None:
+    """Every client and every node takes a file; the soft limit, often 1024, is made for other programs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:

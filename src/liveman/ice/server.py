@@ -6,6 +6,7 @@ Stricter than the RFCs where a browser is: one bad url makes a whole RTCPeerConn
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from attrs import field, frozen
@@ -23,6 +24,7 @@ _URL = re.compile(
     r"(?P<query>\?transport=(?:udp|tcp))?",
     re.IGNORECASE | re.ASCII,
 )
+_NO_URL = 'must be an ICE url such as "stun:host:3478" or "turn:host:3478?transport=udp"'
 _PRINTABLE = re.compile(r"[ -~]*")
 _LONGEST = 1024
 
@@ -33,9 +35,17 @@ def parse_url(text: object) -> str:
     The host is a name, an IPv4 address or an IPv6 address in brackets; the transport is udp or tcp, and none
     stands in stun and stuns urls. Raises ValueError, whose message does not repeat the text.
     """
-    match = _URL.fullmatch(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        raise ValueError(_NO_URL)
+    return _parse_url(text)
+
+
+# Providers give the same few urls with every lease.
+@lru_cache(maxsize=256)
+def _parse_url(text: str) -> str:
+    match = _URL.fullmatch(text)
     if match is None:
-        raise ValueError('must be an ICE url such as "stun:host:3478" or "turn:host:3478?transport=udp"')
+        raise ValueError(_NO_URL)
     scheme, host, port, query = match.group("scheme", "host", "port", "query")
     scheme = scheme.lower()
     if query and scheme.startswith("stun"):
