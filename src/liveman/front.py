@@ -13,7 +13,7 @@ from functools import lru_cache
 from http.client import responses
 
 from liveman.connection import Connection, reading_buffer
-from liveman.inbound import Answer, Inbound
+from liveman.inbound import Answer, Inbound, build_lines
 from liveman.middleware import Endpoint, Signposts
 from liveman.paths import check_path
 from liveman.plain import MAX_BODY, Plain, recognise
@@ -236,14 +236,11 @@ class _Direct(Inbound):
         """The head of an answer; ``length`` counts where the answer does not name one."""
         status = answer.status
         self.last = self.last or answer.ends
-        fields = [b"%b: %b\r\n" % each for each in answer.fields]
         guard = self.endpoint.guard
+        fields = answer.fields
         if guard.cors is not False:
-            fields += [b"%b: %b\r\n" % each for each in guard.cors_fields(self.header(b"origin"))]
-        head = _status_line(status, answer.reason) + b"".join(fields)
-        lines = len(fields) + 1
-        if not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == lines or b"\0" in head:
-            raise ValueError("a header field would break the answer's head")
+            fields = (*fields, *guard.cors_fields(self.header(b"origin")))
+        head = build_lines(_status_line(status, answer.reason), fields)
         date = b"" if b"\r\ndate:" in head.lower() else _date()
         framing = b""
         if self._chunked:
@@ -256,7 +253,7 @@ class _Direct(Inbound):
 
 @lru_cache(maxsize=256)
 def _status_line(status: int, reason: str | None) -> bytes:
-    return f"HTTP/1.1 {status} {responses.get(status, '') if reason is None else reason}\r\n".encode()
+    return f"HTTP/1.1 {status} {responses.get(status, '') if reason is None else reason}".encode()
 
 
 _now = (0, b"")

@@ -7,21 +7,31 @@ short way when Liveman serves alone.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import define
 
 from liveman.access import Identity
 
-__all__ = ["Answer", "Fields", "Inbound"]
+__all__ = ["Answer", "Fields", "Inbound", "build_lines"]
 
 Fields = Sequence[tuple[bytes, bytes]]
 """Header fields as they stand on the wire, in their order."""
+
+
+def build_lines(first: bytes, fields: Fields) -> bytes:
+    """The head of a message up to its last field, which is open for more. Raises ValueError for what would
+    make other lines of it."""
+    head = b"\r\n".join((first, *map(b": ".join, fields), b""))
+    if len(head.translate(None, b"\r\n\0")) != len(head) - 2 * (len(fields) + 1):
+        raise ValueError("a line would break the head of the message")
+    return head
 
 
 #: Who asks, before that was found out.
 NOBODY = Identity("nobody", "")
 
 
-@frozen
+# Made for each request, where freezing would cost more than all else about it.
+@define
 class Answer:
     """The answer to a request, or its head where the body comes in pieces."""
 

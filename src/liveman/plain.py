@@ -23,7 +23,7 @@ MAX_BODY = 64 * 1024
 _HEAD = re.compile(
     rb"(GET|HEAD|POST|PATCH|DELETE|OPTIONS) "
     rb'(/[!"$->@-~]*)(?:\?([!"$-~]*))? HTTP/1\.1\r\n'
-    rb"((?:[!#$%&'*+.^`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n"
+    rb"((?:[!#$%&'*+.^`|~0-9A-Za-z-]++:[\t -~]*+\r\n)++)\r\n"
 )
 _FIELDS = re.compile(rb"([^:]+):[ \t]*(.*)\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,5}")

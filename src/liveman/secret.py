@@ -67,8 +67,15 @@ def _mac(secret: bytes, alias: str, kind: str, stream: str, id: str) -> str:
     for part in (alias, kind, stream, id):
         data = part.encode()
         message += len(data).to_bytes(4, "big") + data
+    keyed = _keyed(secret).copy()
+    keyed.update(message)
+    return _eight(keyed.digest())
+
+
+@lru_cache(maxsize=4)
+def _keyed(secret: bytes) -> "hashlib.blake2b":
     key = secret if len(secret) <= 64 else hashlib.blake2b(secret).digest()
-    return _eight(hashlib.blake2b(message, key=key, person=b"liveman session").digest())
+    return hashlib.blake2b(key=key, person=b"liveman session")
 
 
 def _eight(digest: bytes) -> str:

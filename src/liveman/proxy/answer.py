@@ -35,29 +35,30 @@ async def pass_on(
     Raises NodeError while nothing was sent yet; after that an answer that breaks off cuts the connection.
     Raises ConnectionError when the client has left.
     """
-    kinds = exchange.answer.values(b"content-type")
+    answer = exchange.answer
+    kinds = answer.values(b"content-type")
     events = bool(kinds) and kinds[0].lower().startswith(b"text/event-stream")
-    if not (exchange.answer.done or events or (exchange.answer.length or 0) > COLLECTED):
+    if not (answer.done or events or (answer.length or 0) > COLLECTED):
         await exchange.collect(COLLECTED, IDLE_SECONDS)
-    fields = answer_fields(exchange.answer.fields)
+    fields = answer_fields(answer.fields, connection=answer.values(b"connection"))
     if location is not None:
         fields.append((b"Location", location.encode()))
     for link in links:
         fields.append((b"Link", link.encode()))
-    status = exchange.answer.status
-    stored = exchange.answer.values(b"cache-control")
+    status = answer.status
+    stored = answer.values(b"cache-control")
     if stored and status in (201, 406):
         # Credentials are never kept by a cache, whatever the node says.
         fields = [field for field in fields if field[0].lower() != b"cache-control"]
         stored = ()
     if not stored:
         fields.append((b"Cache-Control", b"no-store"))
-    if exchange.answer.done and not events:
-        length = exchange.answer.length if inbound.method == "HEAD" else None
+    if answer.done and not events:
+        length = answer.length if inbound.method == "HEAD" else None
         # Sent from here, so that a client who has left is noticed while its session can still be ended.
-        await inbound.deliver(Answer(status, fields, exchange.take(), exchange.answer.phrase, length))
+        await inbound.deliver(Answer(status, fields, exchange.take(), answer.phrase, length))
         return
-    await inbound.begin(Answer(status, fields, reason=exchange.answer.phrase, length=exchange.answer.length))
+    await inbound.begin(Answer(status, fields, reason=answer.phrase, length=answer.length))
     try:
         while piece := exchange.take() or await _next(inbound, exchange, events):
             await inbound.write(piece)

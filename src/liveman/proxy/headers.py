@@ -30,7 +30,7 @@ _HOP_BY_HOP = frozenset(
 )
 #: Host, framing and credentials are written anew; `Expect` was answered by Liveman.
 _NOT_TO_NODES = _HOP_BY_HOP | {b"authorization", b"content-length", b"cookie", b"expect", b"host"}
-_USUAL = (b"keep-alive", b"close")
+_USUAL = ([b"keep-alive"], [b"close"])
 _PRINTABLE = re.compile(rb"[\t -~]*")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_TO_CLIENTS = _HOP_BY_HOP | {b"content-length", b"link", b"location", b"set-cookie"}
@@ -76,15 +76,16 @@ def request_fields(
     """
     kept = []
     forwarding = []
-    for_next_hop: set[bytes] = set()
+    connection = []
     for field in fields:
         fate = _fate_to_nodes(field[0])
         if fate == "pass" or (fate == "type" and content_type is None):
             kept.append(field)
         elif fate == "forwarding" and peer.trusted:
             forwarding.append(field)
-        elif fate == "connection" and field[1] not in _USUAL:
-            for_next_hop |= _names(field[1])
+        elif fate == "connection":
+            connection.append(field[1])
+    for_next_hop = _for_next_hop(connection)
     kept = _clean(kept, for_next_hop)
     if forwarding:
         forwarding = _clean(forwarding, for_next_hop)
@@ -96,22 +97,20 @@ def request_fields(
     return kept
 
 
-def answer_fields(fields: Fields) -> list[tuple[bytes, bytes]]:
-    """What a client gets of a node's header fields; Location, Link and the framing are made anew."""
-    kept = []
-    for_next_hop: set[bytes] = set()
-    for field in fields:
-        fate = _fate_to_clients(field[0])
-        if fate == "pass":
-            kept.append(field)
-        elif fate == "connection" and field[1] not in _USUAL:
-            for_next_hop |= _names(field[1])
-    return _clean(kept, for_next_hop)
+def answer_fields(fields: Fields, *, connection: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """What a client gets of a node's header fields; Location, Link and the framing are made anew.
+
+    ``connection`` holds the values of its fields of that name.
+    """
+    kept = [field for field in fields if _passes_to_clients(field[0])]
+    return _clean(kept, _for_next_hop(connection))
 
 
-def _names(connection: bytes) -> set[bytes]:
-    """Those that a Connection field names."""
-    return {token.strip().lower() for token in connection.split(b",")}
+def _for_next_hop(connection: Sequence[bytes]) -> set[bytes]:
+    """The names that Connection fields list (RFC 9110 section 7.6.1)."""
+    if not connection or connection in _USUAL:
+        return set()
+    return {token.strip().lower() for value in connection for token in value.split(b",")}
 
 
 def _clean(fields: list[tuple[bytes, bytes]], for_next_hop: set[bytes]) -> list[tuple[bytes, bytes]]:
@@ -142,13 +141,9 @@ def _fate_to_nodes(name: bytes) -> Literal["pass", "drop", "type", "forwarding",
 
 
 @lru_cache(maxsize=512)
-def _fate_to_clients(name: bytes) -> Literal["pass", "drop", "connection"]:
+def _passes_to_clients(name: bytes) -> bool:
     key = name.lower()
-    if key == b"connection":
-        return "connection"
-    if key in _NOT_TO_CLIENTS or key.startswith(b"access-control-") or not key.isascii():
-        return "drop"
-    return "pass"
+    return key.isascii() and key not in _NOT_TO_CLIENTS and not key.startswith(b"access-control-")
 
 
 @lru_cache(maxsize=512)

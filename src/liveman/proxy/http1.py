@@ -11,7 +11,7 @@ from functools import lru_cache
 import httptools
 
 from liveman.errors import NodeError
-from liveman.inbound import Fields
+from liveman.inbound import Fields, build_lines
 
 __all__ = ["LAST_CHUNK", "AnswerReader", "build_chunk", "build_head"]
 
@@ -26,16 +26,11 @@ _TARGET = re.compile(rb"/[^\x00-\x20\x7f]*")
 def build_head(method: str, target: str, host: bytes, fields: Fields) -> bytes:
     """The head of a request. Raises ValueError for anything that would not stay one well-formed request."""
     path = target.encode("utf-8", "surrogateescape")
-    lines = [b"%b: %b\r\n" % field for field in fields if _is_name(field[0])]
-    head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method.encode(), path, host, b"".join(lines))
-    ends = len(fields) + 3
-    if not (
-        _TARGET.fullmatch(path)
-        and head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == ends
-        and b"\0" not in head
-    ):
-        raise ValueError("a target or header field would break the request's head")
-    return head
+    names = [name for name, _ in fields]
+    if not (_TARGET.fullmatch(path) and all(map(_is_name, names))):
+        raise ValueError("a target or the name of a field would break the head of the message")
+    first = b"%b %b HTTP/1.1" % (method.encode(), path)
+    return build_lines(first, ((b"Host", host), *fields)) + b"\r\n"
 
 
 @lru_cache(maxsize=512)
@@ -162,13 +157,12 @@ class AnswerReader:
             raise NodeError("The head of the node's answer is larger than 64 KiB.")
         self.status = status
         self.head_done = True
-        named = self._named
-        for name, value in fields:
-            key = name.lower()
-            if key in named:
-                named[key].append(value)
-            else:
-                named[key] = [value]
+        named = {name.lower(): [value] for name, value in fields}
+        if len(named) < len(fields):
+            named = {}
+            for name, value in fields:
+                named.setdefault(name.lower(), []).append(value)
+        self._named = named
         length = _length(named)
         self.length = length
         self.reusable = parser.should_keep_alive()

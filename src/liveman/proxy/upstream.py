@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import define
 
 from liveman.connection import reading_buffer
 from liveman.errors import NodeUnreachable
@@ -37,7 +37,7 @@ IDLE_CONNECTIONS = 64
 TICK_SECONDS = 0.1
 
 
-@frozen
+@define
 class Request:
     """One request to a node."""
 
