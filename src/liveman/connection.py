@@ -7,6 +7,8 @@ __all__ = ["BUFFERED", "Connection", "reading_buffer"]
 
 #: The most that is held in each direction before the faster side must wait.
 BUFFERED = 256 * 1024
+#: How long the slower side may take to make room.
+STALLED_SECONDS = 60.0
 
 
 def reading_buffer() -> memoryview:
@@ -36,9 +38,13 @@ class Connection(asyncio.BufferedProtocol):
         return self.transport.is_closing()
 
     async def drained(self) -> None:
-        """Wait until the other side has taken most of what was written, or the connection is lost."""
+        """Wait until the other side has taken most of what was written, or the connection is lost.
+
+        Raises TimeoutError when it takes nothing for too long.
+        """
         if not self._writable.is_set():
-            await self._writable.wait()
+            async with asyncio.timeout(STALLED_SECONDS):
+                await self._writable.wait()
 
     def pause(self) -> None:
         if self._reading and not self.closing:

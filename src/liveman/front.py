@@ -11,6 +11,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from http.client import responses
+from typing import Literal
 
 from liveman.connection import Connection, reading_buffer
 from liveman.inbound import Answer, Inbound, build_lines
@@ -75,7 +76,7 @@ class _ClientConnection(Connection):
 
     @property
     def idle(self) -> bool:
-        return self._wanted is not None
+        return self._wanted is not None and not self._wanted.done()
 
     # What the transport says.
 
@@ -88,11 +89,11 @@ class _ClientConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
-        if self._wanted is None:
-            if len(self._held) > MAX_BODY:
-                self.pause()
-        elif not self._wanted.done() and (direct := self._take()) is not None:
-            self._wanted.set_result(direct)
+        if self._wanted is not None and not self._wanted.done():
+            if (found := self._take()) != "more":
+                self._wanted.set_result(found)
+        elif len(self._held) > MAX_BODY:
+            self.pause()
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
@@ -108,7 +109,7 @@ class _ClientConnection(Connection):
                 answer = await direct.endpoint.serve(direct)
                 if answer is not None:
                     direct.put(answer)
-                await self.drained()
+                await self.taken()
                 if direct.last or self._front.ending or self.closing:
                     return
                 self.idle_since = self._front.loop.time()
@@ -118,16 +119,16 @@ class _ClientConnection(Connection):
                 self.transport.close()
 
     async def _next(self) -> "_Direct | None":
-        """The next request; None: the rest is aiohttp's."""
-        direct = self._take() if self._held else None
-        if direct is None:
+        """The next request; None: the connection has become aiohttp's."""
+        found = self._take() if self._held else "more"
+        if found == "more":
             self._wanted = self._front.loop.create_future()
-            direct = await self._wanted
+            found = await self._wanted
             self._wanted = None
-        return direct
+        return found
 
-    def _take(self) -> "_Direct | None":
-        """The next request, if it is plain signalling and whole."""
+    def _take(self) -> "_Direct | Literal['more'] | None":
+        """The next request; None: the connection has become aiohttp's; ``more``: it is not here whole."""
         found = recognise(self._held)
         if isinstance(found, Plain):
             segments = tuple(found.path[1:].split("/"))
@@ -136,12 +137,17 @@ class _ClientConnection(Connection):
                 self._be_patient()
                 self._held = self._held[found.size :]
                 return _Direct(self, endpoint, found, segments)
-        if found != "more":
-            self._be_patient()
-            self._impatient = self._front.loop.call_later(0, self._hand_over)
-        elif self._impatient is None:
-            self._impatient = self._front.loop.call_later(WHOLE_SECONDS, self._hand_over)
+        elif found == "more":
+            if self._impatient is None:
+                self._impatient = self._front.loop.call_later(WHOLE_SECONDS, self._wait_no_more)
+            return found
+        self._hand_over()
         return None
+
+    def _wait_no_more(self) -> None:
+        self._hand_over()
+        assert self._wanted is not None
+        self._wanted.set_result(None)
 
     def _hand_over(self) -> None:
         """Give the connection to aiohttp, with all that came and was not served."""
@@ -151,8 +157,13 @@ class _ClientConnection(Connection):
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         protocol.data_received(self._held)
-        assert self._wanted is not None
-        self._wanted.set_result(None)
+
+    async def taken(self) -> None:
+        """Wait until the client has taken most of what was written; one that takes nothing is cut off."""
+        try:
+            await self.drained()
+        except TimeoutError:
+            self.transport.abort()
 
     def _be_patient(self) -> None:
         if self._impatient is not None:
@@ -219,7 +230,7 @@ class _Direct(Inbound):
 
     async def write(self, piece: bytes) -> None:
         self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-        await self._connection.drained()
+        await self._connection.taken()
         if self.left:
             raise ConnectionResetError("the client has left")
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from attrs import define, field
 
+from liveman import connection
 from liveman import front as module
 from liveman.access import ANYONE, OPEN
 from liveman.front import Front
@@ -21,12 +22,14 @@ class Aiohttp(asyncio.Protocol):
     """What stands for aiohttp: it says what it got."""
 
     got: bytes = b""
+    calls: int = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         self.got += data
+        self.calls += 1
         self.transport.write(b"aiohttp got %d bytes." % len(self.got))
 
 
@@ -269,3 +272,32 @@ async def test_the_end_does_not_wait_for_ever() -> None:
             with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
                 await reader.readexactly(1)
         writer.close()
+
+
+async def test_a_long_request_is_handed_over_however_fast_it_comes() -> None:
+    """What the front cannot serve is never gathered there."""
+    async with served() as it:
+        reader, writer = await it.open()
+        head = b"POST /whip/cam HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n"
+        writer.write(head + b"x" * 20_000_000)
+        async with asyncio.timeout(10):
+            while len(it.handed[0].got if it.handed else b"") < len(head) + 20_000_000:
+                await reader.read(4096)
+        assert it.handed[0].calls > 10
+        writer.transport.abort()
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.2)
+    async with served() as it:
+        reader, writer = await it.open()
+        writer.transport.pause_reading()
+        body = b"x" * 60_000
+        post = b"POST /whip/cam HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n" + body
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            async with asyncio.timeout(20):
+                while True:
+                    writer.write(post)
+                    await writer.drain()
+        assert not it.front.connections
+        assert reader is not None

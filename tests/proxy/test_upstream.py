@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from liveman import connection
 from liveman.errors import NodeError, NodeTimeout, NodeUnreachable
 from liveman.proxy import upstream as module
 from liveman.proxy.exchange import BUFFERED, Exchange
@@ -233,6 +234,29 @@ async def test_a_node_that_sends_faster_than_is_read_is_held_back(upstream: Upst
         while piece := await exchange.more(5):
             got += len(piece)
         assert got == size
+
+
+async def test_a_node_that_does_not_take_a_body_is_given_up(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And meanwhile no more of the body is read than fits between the two."""
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.2)
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 65536
+            yield b"x" * 65536
+
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        exchange = await upstream.send(url, Request("POST", "/whip/a", (), endless()))
+        async with asyncio.timeout(10):
+            with pytest.raises(NodeTimeout, match="does not take"):
+                await exchange.head(0.05)
+        # What the system's own buffers hold is not Liveman's.
+        assert read < 32 * 1024 * 1024
 
 
 async def test_a_silent_node_can_be_waited_for_again(upstream: Upstream) -> None:

@@ -126,6 +126,8 @@ class Exchange:
                     self._connection.transport.write(LAST_CHUNK)
                 self.sent = True
                 self.wake()
+        except TimeoutError:
+            self._fail(NodeTimeout("The node does not take the request's body."))
         except (LivemanError, ConnectionError) as error:
             # The node must not take what came for the whole.
             self._fail(error if isinstance(error, LivemanError) else BodyBroken())
