@@ -152,6 +152,8 @@ async def raw_node(reply: bytes | Script | None = None) -> AsyncIterator[RawNode
         tasks.add(task)
         try:
             await node.serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # The node has ended; asyncio's streams would log it as an error.
         finally:
             tasks.discard(task)
 
