@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import abstractmethod
+from typing import cast
 
 __all__ = ["BUFFERED", "Connection", "reading_buffer"]
 
@@ -59,9 +60,8 @@ class Connection(asyncio.BufferedProtocol):
     # What the transport says.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=BUFFERED)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class.
+        self.transport.set_write_buffer_limits(high=BUFFERED)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer

@@ -75,7 +75,7 @@ class RawNode:
         try:
             while True:
                 try:
-                    received = await self._read(reader, number)
+                    received = await self._read(reader, writer, number)
                 except (asyncio.IncompleteReadError, ConnectionError):
                     async with self._changed:
                         self.closed.add(number)
@@ -85,12 +85,20 @@ class RawNode:
         finally:
             writer.close()
 
-    async def _read(self, reader: asyncio.StreamReader, number: int) -> Received:
+    async def begun(
+        self, method: str, target: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """The head of a request is there. A subclass may end the connection by a ConnectionError."""
+
+    async def _read(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> Received:
         raw = await reader.readuntil(b"\r\n\r\n")
         match = _HEAD.fullmatch(raw)
         if match is None:
             self.malformed.append(raw)
             raise ConnectionError
+        await self.begun(match[1].decode(), match[2].decode("latin-1"), reader, writer)
         fields = tuple(
             (name, value)
             for line in match[3].decode("latin-1").split("\r\n")[:-1]

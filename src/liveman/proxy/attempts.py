@@ -14,7 +14,7 @@ from liveman.proxy.body import Body
 from liveman.proxy.exchange import Exchange
 from liveman.proxy.headers import Network, Peer, is_trusted, request_fields
 from liveman.proxy.routing import passed_query, session_of_location
-from liveman.proxy.upstream import Request, Upstream
+from liveman.proxy.upstream import REPEATABLE, Request, Upstream
 from liveman.tasks import TaskOwner
 
 __all__ = ["Action", "Attempts", "Made", "Offer", "named"]
@@ -29,7 +29,6 @@ ANSWER_SECONDS = 10.0
 REFUSAL = 64 * 1024
 #: How long Liveman's end waits for nodes that still work on offers of clients who have left.
 ORPHAN_SECONDS = 3.0
-_REPEATABLE = ("GET", "HEAD", "DELETE", "OPTIONS")
 
 
 @frozen
@@ -153,7 +152,7 @@ class Attempts:
                 if not isinstance(error, NodeError):
                     raise
                 stale = exchange.reused and not exchange.answer.begun and not isinstance(error, NodeTimeout)
-                repeatable = inbound.method in _REPEATABLE and not isinstance(body, AsyncIterator)
+                repeatable = inbound.method in REPEATABLE and not isinstance(body, AsyncIterator)
                 if stale and repeatable and not fresh:
                     fresh = True
                     continue

@@ -1,6 +1,7 @@
 """One request and its answer on one connection to a node: asyncio's side of `http1`."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterable
 from typing import Protocol
 
@@ -215,6 +216,18 @@ class NodeConnection(Connection):
         self.exchange: Exchange | None = None
         self.idle_since = 0.0
         self._pool = pool
+        self._poll: select.poll | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            self._poll = select.poll()
+            self._poll.register(sock.fileno(), select.POLLIN)
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come that the loop has not told of yet, such as the connection's end."""
+        return self._poll is None or not self._poll.poll(0)
 
     def data_received(self, data: bytes) -> None:
         if self.exchange is not None:

@@ -8,10 +8,11 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+import aiohappyeyeballs
 from attrs import define
 
 from liveman.connection import reading_buffer
@@ -30,6 +31,8 @@ Dial = Callable[
 
 CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 30.0
+#: What may be sent again when a kept connection turned out to be dead.
+REPEATABLE = ("GET", "HEAD", "DELETE", "OPTIONS")
 #: A POST must not meet a connection that the node is about to close.
 FRESH_SECONDS = 5.0
 IDLE_CONNECTIONS = 64
@@ -85,9 +88,7 @@ class Upstream:
         body = request.body
         framing = _framing(request)
         head = build_head(request.method, base + request.target, host, (*request.fields, *framing))
-        connection = (
-            None if fresh else self._pooled(url, FRESH_SECONDS if request.method == "POST" else IDLE_SECONDS)
-        )
+        connection = None if fresh else self._pooled(url, repeatable=request.method in REPEATABLE)
         reused = connection is not None
         if connection is None:
             connection = await self._connect(url)
@@ -132,13 +133,15 @@ class Upstream:
             exchange.wake()
         self._clock = self._loop.call_later(TICK_SECONDS, self._wake_late) if self.waiting else None
 
-    def _pooled(self, url: str, seconds: float) -> NodeConnection | None:
+    def _pooled(self, url: str, *, repeatable: bool) -> NodeConnection | None:
         idle = self._idle.get(url)
+        seconds = IDLE_SECONDS if repeatable else FRESH_SECONDS
         # Last in, first out: what lies below is older still.
-        if idle and self._loop.time() - idle[-1].idle_since <= seconds:
+        while idle and self._loop.time() - idle[-1].idle_since <= seconds:
             connection = idle.pop()
-            if not connection.closing:
+            if not connection.closing and (repeatable or connection.is_silent()):
                 return connection
+            connection.transport.abort()
         return None
 
     async def _connect(self, url: str) -> NodeConnection:
@@ -173,13 +176,26 @@ async def dial_tcp(
     """TCP with happy eyeballs (RFC 8305), and TLS with verification for https."""
     parts = urlsplit(url)
     tls = parts.scheme == "https"
-    return await asyncio.get_running_loop().create_connection(
-        factory,
-        parts.hostname or "",
-        parts.port or (443 if tls else 80),
-        ssl=tls or None,
-        happy_eyeballs_delay=0.25,
-    )
+    host = parts.hostname or ""
+    # Not the loop's own happy eyeballs: uvloop has none.
+    addresses = await _resolve(host, parts.port or (443 if tls else 80))
+    sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=0.25)
+    try:
+        return await asyncio.get_running_loop().create_connection(
+            factory, sock=sock, ssl=tls or None, server_hostname=host if tls else None
+        )
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _resolve(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoType]:
+    try:
+        # An address needs no thread to be looked up in.
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _why(error: OSError) -> str:
