@@ -11,9 +11,10 @@ from typing import Self
 from liveman import config
 from liveman.access import stream_name
 from liveman.cluster import placement, wire
+from liveman.cluster.changes import Changes
 from liveman.cluster.client import Client, Connector
 from liveman.cluster.decision import Decision
-from liveman.cluster.state import Kind, Node, NodeState, State
+from liveman.cluster.state import Kind, Node, NodeState, Role, State
 from liveman.cluster.watch import Timing, Watcher
 from liveman.errors import ConfigError, Fault, NodeError
 from liveman.logs import get_logger
@@ -49,6 +50,8 @@ class Cluster:
             total=self._timing.total,
             retries=self._timing.retries,
         )
+        self.changes = Changes()
+        """Of what is known of the nodes: to wait for the next one."""
         self._tasks = TaskOwner()
         self._tags: dict[str, Node] = {}
         self._watchers: dict[str, Watcher] = {}
@@ -118,20 +121,20 @@ class Cluster:
         self._state.expire(time.monotonic())
         return placement.place(self._state, kind, stream, nodes=nodes, exclude=exclude, at=time.time())
 
-    def reserve(self, alias: str, kind: Kind, stream: str) -> str:
+    def reserve(self, alias: str, role: Role, stream: str) -> str:
         """Take the place of a session that a node is about to be asked for, so that two do not get it.
 
         Give it back by `session_deleted` with the name that this returns.
         """
         name = f"reserved {next(self._reserved)}"
-        self._state.reserve(alias, kind, stream, name)
+        self._state.reserve(alias, role, stream, name)
         return name
 
     def session_created(
-        self, alias: str, kind: Kind, stream: str, session: str, reserved: str | None = None
+        self, alias: str, role: Role, stream: str, session: str, reserved: str | None = None
     ) -> None:
         """A node has made a session, by its own id; it counts from now on, in the place reserved for it."""
-        self._state.session_created(alias, kind, stream, session, time.monotonic(), reserved)
+        self._state.session_created(alias, role, stream, session, time.monotonic(), reserved)
 
     def session_deleted(self, alias: str, stream: str, session: str) -> None:
         """A node has ended a session."""
@@ -186,7 +189,12 @@ class Cluster:
         self._tags[tag] = node
         self._state.add(node)
         self._watchers[node.alias] = Watcher(
-            node, state=self._state, client=self._client, timing=self._timing, start=self._tasks.start
+            node,
+            state=self._state,
+            client=self._client,
+            timing=self._timing,
+            start=self._tasks.start,
+            changed=self.changes.mark,
         )
         return None
 

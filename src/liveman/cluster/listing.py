@@ -30,7 +30,7 @@ def node_row(state: NodeState) -> dict[str, Any]:
         "duration": "-" if state.polled is None else f"{state.polled * 1000:.0f}ms",
         "kind": node.kind,
         "health": state.health.status,
-        "draining": False,
+        "draining": state.draining,
         "publishers": state.publishers,
         "subscribers": state.subscribers,
     }

@@ -60,6 +60,12 @@ class StreamOnNode:
     publishers: int = 0
     subscribers: int = 0
     relays: int = 0
+    publishing: str | None = None
+    """The session that publishes here, a publisher's or a relay's, as the node said last."""
+    connected: bool = False
+    """Whether that session is connected."""
+    cascades: dict[str, wire.Cascade] = field(factory=dict)
+    """By the session of this node that is the relaying end: where its relay goes, or comes from."""
 
 
 @define(eq=False)
@@ -68,6 +74,8 @@ class NodeState:
 
     node: Node
     health: Health = NEW
+    draining: bool = False
+    """Whether it is being emptied: it takes no new sessions."""
     streams: dict[str, StreamOnNode] = field(factory=dict, repr=False)
     publishers: int = 0
     """Places taken of `node.pub_max`; relays take none."""
@@ -82,7 +90,7 @@ class NodeState:
     """The last snapshot."""
     _edited: bool = False
     """Whether a session of the last snapshot was deleted since."""
-    _pending: dict[tuple[str, str], Kind] = field(factory=dict, repr=False)
+    _pending: dict[tuple[str, str], Role] = field(factory=dict, repr=False)
     _ends: set[tuple[str, str]] = field(factory=set, repr=False)
     """Sessions (stream, id) at the other side of this node's relays."""
     _place: Place | None = None
@@ -111,7 +119,9 @@ class State:
         self.streams: dict[str, dict[str, StreamOnNode]] = {}
         """By stream, then by the node's alias."""
         self.order: list[Place] = []
-        """The nodes that are not down, the best for a new publisher first."""
+        """The nodes that take new sessions, the best for a new publisher first."""
+        self.version = 0
+        """Grows with every change of what nodes have told of their streams."""
         self._ends: dict[str, dict[str, int]] = {}
         """By stream and session: how many nodes say that it is the far end of a relay of theirs."""
         self._deadlines: OrderedDict[tuple[str, str, str], float] = OrderedDict()
@@ -120,6 +130,21 @@ class State:
     def add(self, node: Node) -> None:
         state = self.nodes[node.alias] = NodeState(node)
         self._reorder(state)
+
+    def remove(self, alias: str) -> None:
+        """Forget a node and all that it contributed."""
+        node = self.nodes[alias]
+        self._forget(node)
+        self._set_ends(node, set())
+        if node._place is not None:
+            del self.order[bisect_left(self.order, node._place)]
+        del self.nodes[alias]
+
+    def drain(self, alias: str, draining: bool) -> None:
+        """Take a node out of service for new sessions, or back."""
+        node = self.nodes[alias]
+        node.draining = draining
+        self._reorder(node)
 
     def happened(self, alias: str, event: Event) -> None:
         """A success or a failure of the node, which moves its health."""
@@ -136,14 +161,15 @@ class State:
             return
         found = wire.parse_streams(body)
         node._body, node._edited = body, False
+        self.version += 1
         self._set_ends(node, _far_ends(found))
         before, node.streams = node.streams, {}
         node.publishers = node.subscribers = node.relays = 0
         for name, stream in found.items():
             self._enter_listed(node, stream, before.get(name))
-        for (name, session), kind in node._pending.items():
+        for (name, session), role in node._pending.items():
             entry = node.streams.get(name) or self._enter(node, name)
-            self._put(node, name, entry, session, kind)
+            self._put(node, name, entry, session, role)
         for name in before.keys() - node.streams.keys():
             self._unindex(node.node.alias, name)
         self._reorder(node)
@@ -153,7 +179,7 @@ class State:
         node.strategy, node.version = strategy, version
 
     def session_created(
-        self, alias: str, kind: Kind, stream: str, session: str, now: float, reserved: str | None = None
+        self, alias: str, role: Role, stream: str, session: str, now: float, reserved: str | None = None
     ) -> None:
         """A node has made a session: it is pending, unless a snapshot was faster.
 
@@ -171,12 +197,12 @@ class State:
             entry.sessions[session] = entry.sessions.pop(reserved)
             del node._pending[stream, reserved]
         else:
-            self._put(node, stream, entry, session, kind)
+            self._put(node, stream, entry, session, role)
             self._reorder(node)
-        node._pending[stream, session] = kind
+        node._pending[stream, session] = role
         self._deadlines[alias, stream, session] = now + PENDING_SECONDS
 
-    def reserve(self, alias: str, kind: Kind, stream: str, name: str) -> None:
+    def reserve(self, alias: str, role: Role, stream: str, name: str) -> None:
         """A session is being asked for: its place counts until `session_deleted` with the same name.
 
         ``name`` must be none that a node gives.
@@ -185,8 +211,8 @@ class State:
         if node is None or node.health.status == "down":
             return
         entry = node.streams.get(stream) or self._enter(node, stream)
-        self._put(node, stream, entry, name, kind)
-        node._pending[stream, name] = kind
+        self._put(node, stream, entry, name, role)
+        node._pending[stream, name] = role
         self._reorder(node)
 
     def session_deleted(self, alias: str, stream: str, session: str) -> None:
@@ -222,6 +248,8 @@ class State:
 
     def _forget(self, node: NodeState) -> None:
         # Which sessions of others its relays fed stays known: those are no origins while it is away.
+        if node.streams:
+            self.version += 1
         for name in node.streams:
             self._unindex(node.node.alias, name)
         for stream, session in node._pending:
@@ -244,6 +272,11 @@ class State:
         )
         for kind, group in sides:
             for session in group.sessions:
+                if session.cascade is not None and _is_relay(session) and not session.leaveAt:
+                    entry.cascades[session.id] = session.cascade
+                if kind == "publish" and not session.leaveAt and not entry.connected:
+                    entry.publishing = session.id
+                    entry.connected = session.state in ("connected", "")
                 if node._pending.pop((stream.id, session.id), None) is not None:
                     del self._deadlines[node.node.alias, stream.id, session.id]
                 if session.leaveAt or session.id in entry.sessions:
@@ -297,7 +330,7 @@ class State:
 
 def _place(node: NodeState) -> Place | None:
     status = node.health.status
-    if status == "down":
+    if status == "down" or node.draining:
         return None
     free = node.node.pub_max - node.publishers
     rank = FULL if free <= 0 else 0 if status == "up" else 1

@@ -50,7 +50,8 @@ class Timing:
 
 
 class Watcher:
-    """Watches one node. `start` runs a named coroutine as a task that somebody owns."""
+    """Watches one node. `start` runs a named coroutine as a task that somebody owns; `changed` is called
+    after each change of the state."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Watcher:
         client: Client,
         timing: Timing,
         start: Callable[[str, Coroutine[Any, Any, None]], object],
+        changed: Callable[[], None],
     ) -> None:
         self.asked = asyncio.Event()
         """Set once the node was asked for all that one wants to know of it, with whatever success."""
@@ -68,6 +70,7 @@ class Watcher:
         self._client = client
         self._timing = timing
         self._start = start
+        self._changed = changed
         self._wake = asyncio.Event()
         self._limit: asyncio.Timeout | None = None
         self._missed = 0
@@ -105,6 +108,7 @@ class Watcher:
         """The node, which was not up, has answered a client's request."""
         was_down = self._known.health.status == "down"
         self._state.happened(self._node.alias, "success")
+        self._changed()
         if was_down:
             self._kick()
 
@@ -186,6 +190,7 @@ class Watcher:
         self._state.apply(alias, body)
         if self._known.health.status != "up":
             self._state.happened(alias, "success")
+        self._changed()
         if self._told != "up":
             log.info("node is up", node=alias)
         self._missed, self._told = 0, "up"
@@ -196,6 +201,7 @@ class Watcher:
     def _failed(self, reason: str) -> None:
         alias = self._node.alias
         self._state.happened(alias, "failure")
+        self._changed()
         status = self._known.health.status
         if status == "down" and self._node.mode != "poll":
             self._polls = False  # It may come back as a newer one.
@@ -215,6 +221,7 @@ class Watcher:
             self._state.describe(
                 self._node.alias, self._read(wire.parse_strategy, strategy), self._read(wire.parse_info, info)
             )
+            self._changed()
         finally:
             self._describing = False
             self.asked.set()

@@ -66,6 +66,8 @@ class Session:
     id: str
     leaveAt: int = 0
     """When it left, milliseconds; 0: it is there. One that left stays listed for a while."""
+    state: str = ""
+    """Its RTCPeerConnection's connectionState; older nodes do not tell."""
     cascade: Cascade | None = None
 
 
