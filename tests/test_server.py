@@ -89,6 +89,59 @@ async def test_event_streams_end_at_shutdown(caplog: pytest.LogCaptureFixture) -
     assert not [record for record in caplog.records if record.exc_info]
 
 
+async def test_the_port_is_closed_as_soon_as_the_end_begins() -> None:
+    """Nobody is let in who could not be served any more, however it came to the end."""
+    async with raw_node() as node:
+        ending = asyncio.Event()
+        app = create_app(config_for(node))
+
+        async def linger(_app: object) -> None:
+            ending.set()
+            await asyncio.Event().wait()
+
+        app.on_shutdown.append(linger)
+        ports: list[int] = []
+
+        async def serve() -> None:
+            async with serving(app, "127.0.0.1:0") as url:
+                ports.append(int(url.rpartition(":")[2]))
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(serve())
+        async with asyncio.timeout(5):
+            while not ports:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await ending.wait()
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", ports[0])
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_client_that_leaves_is_in_the_log_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    asked = asyncio.Event()
+
+    async def never(_received: Received, _writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with raw_node(never) as node, liveman(node) as url:
+        host, port = url.removeprefix("http://").split(":")
+        for twice in ((), ("X: 1\r\n", "X: 1\r\n")):
+            caplog.clear()
+            asked.clear()
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(POST.replace(b"Host", "".join(twice).encode() + b"Host"))
+            async with asyncio.timeout(5):
+                await asked.wait()
+                writer.transport.abort()
+                while "POST path=/whip/cam status=499" not in caplog.text:
+                    await asyncio.sleep(0.01)
+
+
 async def test_a_log_holds_no_token_and_no_session_s_proof(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with raw_node() as node, liveman(node) as url:

@@ -4,7 +4,7 @@ import asyncio
 from abc import abstractmethod
 from typing import cast
 
-__all__ = ["BUFFERED", "Connection", "reading_buffer"]
+__all__ = ["BUFFERED", "STALLED_SECONDS", "Connection", "reading_buffer"]
 
 #: The most that is held in each direction before the faster side must wait.
 BUFFERED = 256 * 1024
@@ -28,8 +28,9 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, buffer: memoryview) -> None:
         self._buffer = buffer
         self._reading = True
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self.writable = True
+        """Whether the other side takes what is written."""
+        self._drained = asyncio.Event()
 
     @abstractmethod
     def data_received(self, data: bytes) -> None: ...
@@ -38,14 +39,19 @@ class Connection(asyncio.BufferedProtocol):
     def closing(self) -> bool:
         return self.transport.is_closing()
 
+    @property
+    def paused(self) -> bool:
+        """Whether what the other side sends is left waiting."""
+        return not self._reading
+
     async def drained(self) -> None:
         """Wait until the other side has taken most of what was written, or the connection is lost.
 
         Raises TimeoutError when it takes nothing for too long.
         """
-        if not self._writable.is_set():
+        if not self.writable:
             async with asyncio.timeout(STALLED_SECONDS):
-                await self._writable.wait()
+                await self._drained.wait()
 
     def pause(self) -> None:
         if self._reading and not self.closing:
@@ -70,10 +76,12 @@ class Connection(asyncio.BufferedProtocol):
         self.data_received(bytes(self._buffer[:nbytes]))
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._writable.set()
+        self.resume_writing()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self.writable = False
+        self._drained.clear()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self.writable = True
+        self._drained.set()

@@ -13,11 +13,11 @@ from functools import lru_cache
 from http.client import responses
 from typing import Literal
 
-from liveman.connection import Connection, reading_buffer
+from liveman.connection import BUFFERED, Connection, reading_buffer
 from liveman.inbound import Answer, Inbound, build_lines
 from liveman.middleware import Endpoint, Signposts
 from liveman.paths import check_path
-from liveman.plain import MAX_BODY, Plain, recognise
+from liveman.plain import Plain, recognise
 
 __all__ = ["Front"]
 
@@ -43,7 +43,13 @@ class Front:
         return _ClientConnection(self)
 
     def close_idle(self, seconds: float) -> None:
-        """Close the connections that have asked nothing for so long."""
+        """Close the connections that have asked nothing for so long; to be called now and then."""
+        for connection in list(self.connections):
+            stuck = connection.closing or connection.paused
+            if stuck and connection.stuck:
+                # It does not take the last answer, or sends far ahead; nobody can tell whether it is there.
+                connection.transport.abort()
+            connection.stuck = stuck
         oldest = self.loop.time() - seconds
         for connection in [each for each in self.connections if each.idle and each.idle_since <= oldest]:
             connection.transport.close()
@@ -67,6 +73,8 @@ class _ClientConnection(Connection):
     def __init__(self, front: Front) -> None:
         super().__init__(front.buffer)
         self.idle_since = front.loop.time()
+        self.stuck = False
+        """Whether it was closing or paused when that was looked at last."""
         self._front = front
         self._held = b""
         """What came and belongs to no request yet."""
@@ -92,7 +100,7 @@ class _ClientConnection(Connection):
         if self._wanted is not None and not self._wanted.done():
             if (found := self._take()) != "more":
                 self._wanted.set_result(found)
-        elif len(self._held) > MAX_BODY:
+        elif len(self._held) > BUFFERED:
             self.pause()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -109,11 +117,13 @@ class _ClientConnection(Connection):
                 answer = await direct.endpoint.serve(direct)
                 if answer is not None:
                     direct.put(answer)
-                await self.taken()
+                if not self.writable:
+                    await self.taken()
                 if direct.last or self._front.ending or self.closing:
                     return
                 self.idle_since = self._front.loop.time()
-                self.resume()
+                if self._held:
+                    await asyncio.sleep(0)  # The others' turn, however many requests are waiting here.
         finally:
             if self in self._front.connections:
                 self.transport.close()
@@ -122,6 +132,7 @@ class _ClientConnection(Connection):
         """The next request; None: the connection has become aiohttp's."""
         found = self._take() if self._held else "more"
         if found == "more":
+            self.resume()
             self._wanted = self._front.loop.create_future()
             found = await self._wanted
             self._wanted = None
@@ -152,6 +163,7 @@ class _ClientConnection(Connection):
     def _hand_over(self) -> None:
         """Give the connection to aiohttp, with all that came and was not served."""
         self._be_patient()
+        self.resume()
         self._front.connections.discard(self)
         protocol = self._front.fallback()
         self.transport.set_protocol(protocol)

@@ -1,9 +1,13 @@
 """A request that aiohttp carries, in an application of Liveman's own or of a host."""
 
+import asyncio
+from collections.abc import Awaitable
+
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 
+from liveman.connection import STALLED_SECONDS
 from liveman.errors import BadRequest, BadVersion
 from liveman.inbound import Answer, Inbound
 from liveman.paths import check_path, is_host
@@ -97,7 +101,7 @@ class Hosted(Inbound):
 
     async def write(self, piece: bytes) -> None:
         assert self.response is not None
-        await self.response.write(piece)
+        await self._taken(self.response.write(piece))
 
     async def end(self) -> None:
         assert self.response is not None
@@ -108,9 +112,18 @@ class Hosted(Inbound):
             self.request.transport.abort()
 
     async def _finish(self, response: web.StreamResponse) -> None:
-        await response.write_eof()
+        await self._taken(response.write_eof())
         if self.left:
             raise ConnectionResetError("the client has left")  # The write has met a reset.
+
+    async def _taken(self, writing: Awaitable[None]) -> None:
+        """Write; a client that takes nothing for too long is cut off."""
+        try:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await writing
+        except TimeoutError:
+            self.abort()
+            raise ConnectionResetError("the client takes nothing") from None
 
 
 def response_to(request: web.Request, answer: Answer) -> web.Response:

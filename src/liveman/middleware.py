@@ -5,6 +5,7 @@ route with all methods stands for each path, so that 405, OPTIONS and `Expect: 1
 and nowhere else, and no aiohttp middleware is paid for on the way of a request.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -251,6 +252,10 @@ class Endpoint:
         except ConnectionError:
             # The client has left, or was cut off: nobody reads this.
             inbound.status = CLIENT_LEFT
+        except asyncio.CancelledError:
+            inbound.status = CLIENT_LEFT
+            _log_access(inbound, start)
+            raise
         except Exception:
             log.exception("a handler failed", method=inbound.method, path=_shown(inbound))
             answer = _problem(LivemanError())
@@ -262,17 +267,7 @@ class Endpoint:
             else:
                 inbound.status = answer.status
         if _ACCESS.isEnabledFor(logging.INFO):
-            # The standard library's own formatting: a line for each request must stay cheap. Nothing in it
-            # needs quoting: a path or method that got here is printable ASCII without a space.
-            ms = (time.perf_counter() - start) * 1000
-            _ACCESS.info(
-                "%s path=%s status=%d client=%s ms=%.1f",
-                inbound.method,
-                _shown(inbound),
-                inbound.status,
-                inbound.remote,
-                ms,
-            )
+            _log_access(inbound, start)
         return answer
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
@@ -330,6 +325,20 @@ def _to_nobody() -> web.Response:
     response = web.Response(status=CLIENT_LEFT, reason="Client Closed Request")
     response.force_close()
     return response
+
+
+def _log_access(inbound: Inbound, start: float) -> None:
+    # The standard library's own formatting: a line for each request must stay cheap. Nothing in it needs
+    # quoting: a path or method that got here is printable ASCII without a space.
+    ms = (time.perf_counter() - start) * 1000
+    _ACCESS.info(
+        "%s path=%s status=%d client=%s ms=%.1f",
+        inbound.method,
+        _shown(inbound),
+        inbound.status,
+        inbound.remote,
+        ms,
+    )
 
 
 def _shown(inbound: Inbound) -> str:

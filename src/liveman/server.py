@@ -57,10 +57,12 @@ async def serving(app: web.Application, listen: str, *, else_any_port: bool = Fa
         await runner.setup()
         try:
             listening = await asyncio.get_running_loop().create_server(front, sock=sock, backlog=4096)
-            async with TaskOwner() as tasks:
-                tasks.start("idle connections", _close_idle(front, runner))
-                yield _url(sock)
-            listening.close()
+            try:
+                async with TaskOwner() as tasks:
+                    tasks.start("idle connections", _close_idle(front, runner))
+                    yield _url(sock)
+            finally:
+                listening.close()
         finally:
             await runner.cleanup()
 

@@ -13,9 +13,10 @@ ORIGIN = "Origin: https://app.example"
 #: aiohttp gets a request with any field twice.
 TWICE = ("X-Way: aiohttp", "X-Way: aiohttp")
 
+EVENT_STREAM = "Content-Type: text/event-stream"
 MADE = answer("201 Created", SDP_TYPE, "Location: /session/cam/1", 'ETag: W/"x"', body=b"v=0\r\n")
 EVENTS = (
-    answer("200 OK", "Content-Type: text/event-stream", "Transfer-Encoding: chunked", length=False)
+    answer("200 OK", EVENT_STREAM, "Transfer-Encoding: chunked", length=False)
     + b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"
 )
 CHUNKS = (
@@ -49,6 +50,9 @@ REQUESTS = [
     ("PATCH", ("PATCH", "/session/cam/1", "If-Match: *"), b"a=x", answer("200 OK", 'ETag: "2"', body=b"a=y")),
     ("a redirect", ("GET", "/session/cam/1"), b"", answer("302 Found", "Location: http://evil/")),
     ("HEAD on a session", ("HEAD", "/session/cam/1"), b"", b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"),
+    ("HEAD on events", ("HEAD", "/session/cam/1"), b"", answer("200 OK", EVENT_STREAM, length=False)),
+    ("an end of events", ("GET", "/session/cam/1"), b"", answer("204 No Content", EVENT_STREAM)),
+    ("more than the answer", ("GET", "/session/cam/1"), b"", answer("200 OK", body=b"hi") + answer("200 OK")),
     ("304", ("GET", "/session/cam/1"), b"", b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n'),
     ("an odd status", ("GET", "/session/cam/1"), b"", answer("299 Quite Fine", body=b"x")),
     ("no reason", ("GET", "/session/cam/1"), b"", answer("200 ", body=b"x")),

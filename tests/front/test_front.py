@@ -1,8 +1,10 @@
 """The short way of plain signalling: what it serves itself, and what it hands to aiohttp."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from attrs import define, field
@@ -55,6 +57,8 @@ class Served:
             except asyncio.CancelledError:
                 await self._note(self.cancelled, inbound.stream)
                 raise
+        if inbound.stream == "long":
+            return Answer(200, body=b"x" * 200_000)
         return Answer(200, ((b"X-Stream", inbound.stream.encode()),), inbound.whole or b"")
 
     async def _note(self, where: list[str], what: str) -> None:
@@ -93,6 +97,14 @@ async def served() -> AsyncIterator[Served]:
         await it.front.end(1.0)
         for each in it.handed:
             each.transport.close()
+
+
+async def opened(it: Served, count: int) -> list[Any]:
+    """The front's connections, as soon as there are so many."""
+    async with asyncio.timeout(5):
+        while len(it.front.connections) < count:
+            await asyncio.sleep(0)
+    return list(it.front.connections)
 
 
 async def answers(reader: asyncio.StreamReader, count: int) -> list[bytes]:
@@ -200,6 +212,76 @@ async def test_a_client_that_sends_ahead_is_held_back() -> None:
         it.go_on.set()
         assert len(await answers(reader, 50)) == 50
         writer.transport.abort()
+
+
+async def test_who_sends_far_ahead_and_shows_no_life_is_cut_off() -> None:
+    """A connection that is held back cannot tell that its client has left."""
+    async with served() as it:
+        _, writer = await it.open()
+        writer.write(GET % b"waits" + (GET % b"next") * 20_000)
+        await it.wait_for(it.started, "waits")
+        (connection,) = it.front.connections
+        async with asyncio.timeout(5):
+            while not connection.paused:
+                await asyncio.sleep(0)
+        it.front.close_idle(60.0)
+        assert not connection.closing
+        it.front.close_idle(60.0)
+        await it.wait_for(it.cancelled, "waits")
+        writer.transport.abort()
+
+
+async def test_who_never_takes_the_last_answer_is_cut_off() -> None:
+    async with served() as it:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", it.port))
+            (connection,) = await opened(it, 1)
+            connection.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDBUF, 4096
+            )
+            client.sendall((GET % b"long").replace(b"Host", b"Connection: close\r\nHost"))
+            async with asyncio.timeout(5):
+                while not connection.closing:
+                    await asyncio.sleep(0)
+            it.front.close_idle(60.0)
+            assert connection in it.front.connections
+            it.front.close_idle(60.0)
+            async with asyncio.timeout(5):
+                while it.front.connections:
+                    await asyncio.sleep(0)
+
+
+async def test_what_waits_longest_behind_a_long_queue_is_handed_over_whole() -> None:
+    """Requests that were held back come to aiohttp, however far ahead they were sent."""
+    async with served() as it:
+        reader, writer = await it.open()
+        rest = b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n" + b"x" * 300_000
+        writer.write(GET % b"waits" + rest)
+        await it.wait_for(it.started, "waits")
+        (connection,) = it.front.connections
+        async with asyncio.timeout(5):
+            while not connection.paused:
+                await asyncio.sleep(0)
+            it.go_on.set()
+            while not it.handed or len(it.handed[0].got) < len(rest):
+                await asyncio.sleep(0.01)
+        assert it.handed[0].got == rest
+        assert reader is not None
+        writer.transport.abort()
+
+
+async def test_one_client_s_queue_does_not_keep_the_others_waiting() -> None:
+    async with served() as it:
+        _, many = await it.open()
+        few_reader, few = await it.open()
+        many.write((GET % b"many") * 2000)
+        await it.wait_for(it.started, "many")
+        few.write(GET % b"few")
+        await answers(few_reader, 1)
+        assert it.started.count("many") < 2000
+        many.transport.abort()
+        few.close()
 
 
 async def test_the_handler_is_cancelled_when_the_client_leaves() -> None:

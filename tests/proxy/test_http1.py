@@ -87,6 +87,12 @@ BAD = [
     ("a negative length", OK + b"Content-Length: -2\r\n\r\nhi"),
     ("a signed length", OK + b"Content-Length: +2\r\n\r\nhi"),
     ("a length in hexadecimal", OK + b"Content-Length: 0x2\r\n\r\nhi"),
+    ("a length of 5000 digits", OK + b"Content-Length: " + b"0" * 5000 + b"2\r\n\r\nhi"),
+    ("a status below 100", b"HTTP/1.1 099 Evil\r\nContent-Length: 5\r\n\r\nEVIL!" + OK + b"\r\n"),
+    (
+        "an endless trailer",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n" + b"X: y\r\n" * 12_000 + b"\r\n",
+    ),
     ("an endless length", OK + b"Content-Length: 99999999999999999999999\r\n\r\nhi"),
     ("a length and chunks", OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("two codings", OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),

@@ -46,14 +46,16 @@ async def pass_on(
     for link in links:
         fields.append((b"Link", link.encode()))
     status = answer.status
-    stored = answer.values(b"cache-control")
+    stored = bool(answer.values(b"cache-control")) and any(
+        name.lower() == b"cache-control" for name, _ in fields
+    )
     if stored and status in (201, 406):
         # Credentials are never kept by a cache, whatever the node says.
         fields = [field for field in fields if field[0].lower() != b"cache-control"]
-        stored = ()
+        stored = False
     if not stored:
         fields.append((b"Cache-Control", b"no-store"))
-    if answer.done and not events:
+    if answer.done:
         length = answer.length if inbound.method == "HEAD" else None
         # Sent from here, so that a client who has left is noticed while its session can still be ended.
         await inbound.deliver(Answer(status, fields, exchange.take(), answer.phrase, length))

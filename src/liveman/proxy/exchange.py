@@ -69,13 +69,15 @@ class Exchange:
         self._head_given = True
 
     async def collect(self, most: int, seconds: float) -> None:
-        """Wait until the answer is whole, or about so many bytes of it are there to `take`.
+        """Wait until the answer is whole, or about so many bytes of it are there, or the time is up.
 
-        Raises NodeError, NodeTimeout.
+        Raises NodeError, and NodeTimeout when nothing more came for so long.
         """
-        deadline = self._loop.time() + seconds
-        while not self.answer.done and self._buffered <= most:
-            await self._wait(deadline, "The node did not finish its answer in time.")
+        now = self._loop.time()
+        enough = now + seconds
+        while not self.answer.done and self._buffered <= most and now < enough:
+            await self._wait(now + seconds, "The node fell silent in the middle of its answer.")
+            now = self._loop.time()
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet."""
@@ -103,7 +105,7 @@ class Exchange:
     async def closed(self) -> None:
         """Close, and wait until nothing reads the request's body any more."""
         self.close()
-        if self.pump is not None:
+        if self.pump is not None and not self.pump.done():
             await asyncio.wait({self.pump})
 
     async def send_body(self, body: AsyncIterable[bytes], length: int | None) -> None:
@@ -132,6 +134,9 @@ class Exchange:
         except (LivemanError, ConnectionError) as error:
             # The node must not take what came for the whole.
             self._fail(error if isinstance(error, LivemanError) else BodyBroken())
+        except BaseException:
+            self._fail(BodyBroken())
+            raise
 
     # What the connection says.
 

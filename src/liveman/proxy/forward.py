@@ -159,9 +159,7 @@ class Forwarder:
             raise named(error, node) from None
         finally:
             self._live.discard(exchange)
-            exchange.close()
-            if exchange.pump is not None:
-                await exchange.closed()
+            await exchange.closed()
 
     def _links(
         self, exchange: Exchange, *, session: str, path: str, added: Sequence[IceServer], override: bool

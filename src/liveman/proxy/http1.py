@@ -20,6 +20,7 @@ MAX_LINES = 256
 LAST_CHUNK = b"0\r\n\r\n"
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
 _TARGET = re.compile(rb"/[^\x00-\x20\x7f]*")
 
 
@@ -62,6 +63,8 @@ class AnswerReader:
         """Of the body, as declared."""
         self._method = method
         self._head_size = 0
+        self._trailing = 0
+        """Bytes behind the head since there was any body in them."""
         self._until_eof = False
         self._discard = False
         self._body: list[bytes] = []
@@ -73,7 +76,9 @@ class AnswerReader:
         if parser is None:
             self.on_message_begin()
             return
-        if not self.head_done:
+        if self.head_done:
+            self._trailing += len(data)
+        else:
             self._head_size += len(data)
         try:
             parser.feed_data(data)
@@ -90,6 +95,8 @@ class AnswerReader:
             raise NodeError("The head of the node's answer is larger than 64 KiB.")
         if self.done:
             self._parser = None
+        elif self._trailing > MAX_HEAD:
+            raise NodeError("The node's answer has more than 64 KiB of trailer fields or chunk extensions.")
 
     def eof(self) -> None:
         """The node has closed the connection."""
@@ -128,6 +135,7 @@ class AnswerReader:
             return
         self.reusable = False
         if not self._discard:
+            self.done = False
             raise NodeError("The node sent bytes after the end of its answer.")
 
     def on_status(self, reason: bytes) -> None:
@@ -147,6 +155,8 @@ class AnswerReader:
         fields = self.fields
         if len(fields) > MAX_LINES:
             raise NodeError("The head of the node's answer has more than 256 lines.")
+        if status < 100:
+            raise NodeError(f"The node answered with the status {status:03}, which there is not.")
         if status < 200:
             if status == 101:
                 raise NodeError("The node switched protocols, which was not asked for.")
@@ -180,6 +190,7 @@ class AnswerReader:
             self.reusable = False
 
     def on_body(self, data: bytes) -> None:
+        self._trailing = 0
         if not self._discard:
             self._body.append(data)
 
@@ -202,6 +213,6 @@ def _length(named: dict[bytes, list[bytes]]) -> int | None:
         raise NodeError("The node's answer has a Transfer-Encoding other than exactly 'chunked'.")
     if lengths is None:
         return None
-    if len(lengths) > 1 or not lengths[0].strip().isdigit():
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0].strip()):
         raise NodeError("The node's answer repeats or garbles its Content-Length.")
     return int(lengths[0])
