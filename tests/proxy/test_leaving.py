@@ -4,12 +4,13 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import ClientSession, web
 
-from liveman import create_app
+from liveman import connection, create_app
+from liveman import hosted as hosted_module
 from liveman.front import _Direct
 from liveman.hosted import Hosted
 from support.liveman import OFFER, config_for, liveman, request_bytes
@@ -97,6 +98,31 @@ async def test_an_event_stream_ends_with_its_client(way: tuple[str, ...]) -> Non
                 await reader.readuntil(b"data: 1\n\n")
             client.transport.abort()
             await node.wait_for(lambda n: n.received[0].connection in n.closed, timeout=3.0)
+
+
+@WAYS
+async def test_a_stream_that_its_client_does_not_take_ends(
+    monkeypatch: pytest.MonkeyPatch, way: tuple[str, ...]
+) -> None:
+    for module in (connection, hosted_module):
+        monkeypatch.setattr(module, "STALLED_SECONDS", 0.2)
+
+    async def flood(_received: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("200 OK", "Content-Type: text/event-stream", length=False))
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"data: " + b"x" * 60_000 + b"\n\n")
+                await writer.drain()
+
+    async with raw_node(flood) as node:
+        node.streams = b'[{"id":"cam","createdAt":0,"publish":{"sessions":[{"id":"1"}]},"subscribe":{}}]'
+        async with liveman(node) as url:
+            reader, client = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+            client.write(request_bytes("GET", "/session/cam/1/events", *way))
+            client.transport.pause_reading()
+            await node.wait_for(lambda n: n.received and n.received[0].connection in n.closed)
+            assert reader is not None
+            client.transport.abort()
 
 
 @WAYS
