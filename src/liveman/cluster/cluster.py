@@ -100,8 +100,10 @@ class Cluster:
         return [nodes[alias] for alias in sorted(nodes)]
 
     def add(self, node: Node) -> None:
-        """Add a node; inside the context it is asked at once. Raises Conflict where two could not be told
-        apart."""
+        """Add a node; inside the context it is asked at once. Raises Conflict for an alias that is taken, or
+        that session ids could not tell from another one."""
+        if node.alias in self._watchers:
+            raise Conflict(f"There is a node named {node.alias!r} already.")
         if fault := self._add(node):
             raise Conflict(fault.problem)
         if self._running:

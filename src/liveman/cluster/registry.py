@@ -37,7 +37,11 @@ class Registry:
             try:
                 self._cluster.add(node)
             except Conflict as error:
-                log.warning("a node in the database is passed over", node=node.alias, reason=error.detail)
+                log.warning(
+                    "a node in the database gives way to one that is declared",
+                    node=node.alias,
+                    reason=error.detail,
+                )
         for drain in await store.drains():
             if self._cluster.node(drain.alias) is None:
                 log.warning("a node that is being drained is not there", node=drain.alias)
