@@ -207,13 +207,11 @@ class Cluster:
                 log.warning("not all nodes answered in time where a session is", stream=stream)
         return None
 
-    async def delete_session(self, alias: str, stream: str, session: str) -> bool:
-        """End a session; `stream` is the raw path segment. Whether it is gone; failures are logged."""
+    async def delete_session(self, alias: str, stream: str, session: str) -> None:
+        """End a session that nobody knows of; `stream` is the raw path segment. Failures are logged."""
         node = self.node(alias)
         if node is not None and await self.client.delete_session(node, stream, session):
             self._state.session_deleted(alias, stream_name(stream), session)
-            return True
-        return False
 
     def _add(self, node: Node) -> Fault | None:
         tag = alias_tag(node.alias)

@@ -171,7 +171,13 @@ class Drains:
 
     async def _close(self, alias: str, session: Session) -> bool:
         stream, id = session
-        return await self._cluster.delete_session(alias, quote(stream, safe=""), id)
+        node = self._cluster.node(alias)
+        assert node is not None
+        # A node may list names that no path here could hold.
+        gone = await self._cluster.client.delete_session(node, quote(stream, safe=""), id)
+        if gone:
+            self._cluster.session_deleted(alias, stream, id)
+        return gone
 
     def _returning(self) -> Counter[str]:
         while self._closed and self._closed[0][0] < time.monotonic() - PENDING_SECONDS:
