@@ -419,6 +419,29 @@ async def test_a_removed_node_takes_its_drain_along(tmp_path: Path) -> None:
             assert (await ask(client, "GET", "/api/nodes/new/drain"))[0] == 404
 
 
+async def test_the_drain_of_a_removed_node_is_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No restart hears of it."""
+    async with client_of(tmp_path) as client:
+        await ask(client, "POST", "/api/nodes/", json={"alias": "new", "url": "http://127.0.0.1:1"})
+        await ask(client, "PUT", "/api/nodes/new/drain", json={})
+        await ask(client, "DELETE", "/api/nodes/new")
+    async with client_of(tmp_path):
+        assert "not there" not in caplog.text
+
+
+async def test_a_new_node_does_not_inherit_the_drain_of_a_declared_one(tmp_path: Path) -> None:
+    """Which left the configuration while it was drained."""
+    async with fake_node() as a:
+        async with client_of(tmp_path, a.url) as client:
+            await ask(client, "PUT", "/api/nodes/n0/drain", json={})
+        async with client_of(tmp_path) as client:
+            await ask(client, "POST", "/api/nodes/", json={"alias": "n0", "url": a.url})
+        async with client_of(tmp_path) as client:
+            assert (await ask(client, "GET", "/api/nodes/n0/drain"))[0] == 404
+
+
 async def test_a_drain_of_a_node_that_is_not_there_waits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from cluster.fake import FAST, FakeNode, as_json, body, fake_node, hang, stream,
 from liveman import config
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
 from liveman.cluster import Cluster, Node
+from liveman.cluster.client import Client
 from liveman.cluster.operations import routes
 from liveman.cluster.registry import Registry
 from liveman.cluster.store import Store
@@ -310,6 +311,24 @@ async def test_a_node_may_be_removed_in_the_middle_of_anything(
             await registry.add(Node("a", new.url, kind="api"))
             await until(lambda: cluster.nodes()[0].sub_max == 3)
             await registry.remove("a")
+    assert "a background task failed" not in caplog.text
+
+
+async def test_an_answer_in_the_moment_of_the_removal_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has come, but nobody has read it yet."""
+    come = asyncio.get_running_loop().create_future()
+
+    async def info(self: Client, node: Node) -> None:
+        await come
+
+    monkeypatch.setattr(Client, "info", info)
+    async with fake_node() as node, registry_of(Node("a", node.url)) as (cluster, _):
+        assert cluster.unasked() == ["a"]
+        come.set_result(None)
+        cluster.remove("a")
+        await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "watch a"])
     assert "a background task failed" not in caplog.text
 
 

@@ -31,7 +31,7 @@ class Registry:
         self._store: Store | None = None
 
     async def load(self, store: Store) -> None:
-        """Take over what was kept: the nodes at once, the drains so far that those get no new sessions."""
+        """Take over what was kept."""
         self._store = store
         for node in await store.nodes():
             try:
@@ -46,7 +46,6 @@ class Registry:
             if self._cluster.node(drain.alias) is None:
                 log.warning("a node that is being drained is not there", node=drain.alias)
             else:
-                self._cluster.drain(drain.alias, True)
                 self._found.append(drain)
 
     async def __aenter__(self) -> Self:
