@@ -74,6 +74,16 @@ async def test_a_node_is_added(tmp_path: Path) -> None:
         assert (await gone(client, "/api/nodes/%C3%9Cn%C3%AF%201"))[0] == 204
 
 
+async def test_a_new_node_that_hangs_does_not_make_liveman_unready(tmp_path: Path) -> None:
+    """Whoever balances load would send everyone away."""
+    async with fake_node() as node, client_of(tmp_path) as client:
+        node.answers["GET"] = hang
+        await add(client, node)
+        await until(lambda: node.received)
+        async with client.get("/readyz") as response:
+            assert response.status == 200
+
+
 async def test_what_was_added_survives_a_restart_and_what_was_removed_stays_away(tmp_path: Path) -> None:
     """With all that was said of it; its streams are known before anyone is served."""
     async with fake_node(streams=body(stream("cam", ["p"]))) as node:

@@ -108,6 +108,8 @@ class Cluster:
             raise Conflict(fault.problem)
         if self._running:
             self._watch(node.alias)
+            # Readiness is about those of the start: nobody waits for this one.
+            self._watchers[node.alias].asked.set()
         self.changes.mark()
 
     def remove(self, alias: str) -> None:
