@@ -17,6 +17,7 @@ GROUND = {
     "forms",
     "hosted",
     "inbound",
+    "json_body",
     "logs",
     "metrics",
     "middleware",

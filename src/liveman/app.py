@@ -12,7 +12,10 @@ from attrs import define, field, fields, frozen
 from liveman import settings
 from liveman.access import ANYONE, OPEN, Identity
 from liveman.cluster import Cluster, Node
+from liveman.cluster.operations import routes as operation_routes
+from liveman.cluster.registry import Registry
 from liveman.cluster.routes import routes as cluster_routes
+from liveman.cluster.store import Store
 from liveman.config import Config, ExtraIce
 from liveman.database import Database, cluster_secret, open_database
 from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
@@ -92,7 +95,12 @@ def create_app(config: Config) -> web.Application:
     mount(
         app,
         Guard(identify=_identify, cors=config.http.cors),
-        [*proxy_routes(rooms.forwarder), *cluster_routes(rooms.cluster), *rooms.health_routes()],
+        [
+            *proxy_routes(rooms.forwarder),
+            *cluster_routes(rooms.cluster),
+            *operation_routes(rooms.cluster, rooms.registry),
+            *rooms.health_routes(),
+        ],
     )
     app.cleanup_ctx.append(rooms.lifetime)
     app.on_shutdown.append(rooms.end_streams)
@@ -124,6 +132,7 @@ class _Rooms:
 
     config: Config
     cluster: Cluster = field(init=False)
+    registry: Registry = field(init=False)
     upstream: Upstream = field(init=False)
     broker: Broker = field(init=False)
     attempts: Attempts = field(init=False)
@@ -133,6 +142,7 @@ class _Rooms:
     def __attrs_post_init__(self) -> None:
         config = self.config
         self.cluster = Cluster([Node.from_config(node) for node in config.nodes], options=config.cluster)
+        self.registry = Registry(self.cluster)
         self.upstream = Upstream(dial_tcp)
         self.broker = Broker(provider.load(_tables(config.extra_ice)), timeout_ms=config.extra_ice.timeout_ms)
         self.attempts = Attempts(
@@ -159,8 +169,11 @@ class _Rooms:
             self.forwarder.secret = await cluster_secret(self.database, secrets.token_bytes)
             if config.liveion.count:
                 await self._start_buildin_nodes(stack)
+            # After all that are declared, which win.
+            await self.registry.load(Store(self.database))
             await stack.enter_async_context(self.broker)
             await stack.enter_async_context(self.cluster)
+            await stack.enter_async_context(self.registry)
             await stack.enter_async_context(self.upstream)
             await stack.enter_async_context(self.attempts)
             yield
@@ -173,7 +186,7 @@ class _Rooms:
             buildin_nodes(liveion.count, address=liveion.address, sub_max=liveion.sub_max)
         )
         for node in nodes:
-            self.cluster.add_node(
+            self.cluster.add(
                 Node(node.alias, node.url, pub_max=liveion.pub_max, sub_max=liveion.sub_max, kind="demo")
             )
 

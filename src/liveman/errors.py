@@ -17,13 +17,16 @@ LivemanError (500)
 ├── Conflict (409)
 ├── TooLarge (413)
 ├── WrongType (415)
+├── Invalid (422)               a document is well formed, but says what cannot be
 ├── NodeError (502)             a node, or the way to it, failed
+│   ├── NodeRefusal             its refusal, with the status that it gave
 │   ├── NodeUnreachable         no byte of the request was sent
 │   └── NodeTimeout (504)
 └── NoPlace (503)               nothing can take the request now
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import frozen
 
@@ -38,10 +41,12 @@ __all__ = [
     "DatabaseError",
     "Fault",
     "ForeignDatabaseError",
+    "Invalid",
     "LivemanError",
     "MethodNotAllowed",
     "NoPlace",
     "NodeError",
+    "NodeRefusal",
     "NodeTimeout",
     "NodeUnreachable",
     "NotAllowed",
@@ -58,9 +63,17 @@ class LivemanError(Exception):
 
     status = 500
 
-    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``members`` are more members of the answer's problem (RFC 9457 section 3.2)."""
         self.detail = detail or (type(self).__doc__ or "").partition("\n")[0]
         self.headers: Mapping[str, str] = headers or {}
+        self.members: Mapping[str, Any] = members or {}
         super().__init__(self.detail)
 
 
@@ -165,10 +178,30 @@ class WrongType(LivemanError):
     status = 415
 
 
+class Invalid(LivemanError):
+    """The document says what cannot be."""
+
+    status = 422
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__(
+            "\n".join(str(fault) for fault in faults),
+            members={"faults": [{"path": fault.path, "problem": fault.problem} for fault in faults]},
+        )
+
+
 class NodeError(LivemanError):
     """The node answered with something that cannot be used."""
 
     status = 502
+
+
+class NodeRefusal(NodeError):
+    """The node refused."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class NodeUnreachable(NodeError):

@@ -29,6 +29,7 @@ __all__ = [
     "parse_address",
     "parse_database_url",
     "public_url",
+    "seconds",
     "token",
     "topic_level",
 ]
@@ -45,6 +46,13 @@ class Between:
         if not self.low <= value <= self.high:
             raise ValueError(f"must be a whole number from {self.low} to {self.high}")
         return value
+
+
+def seconds(value: float) -> float:
+    """A length of time, up to a year."""
+    if not 0 <= value <= 31_536_000:
+        raise ValueError("must be seconds, from 0 to 31536000 (a year)")
+    return value
 
 
 def optional(form: Callable[[str], str]) -> Callable[[str], str]:

@@ -353,6 +353,7 @@ def _problem(error: LivemanError) -> Answer:
         "title": HTTPStatus(error.status).phrase,
         "status": error.status,
         "detail": error.detail,
+        **error.members,
     }
     headers = {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **error.headers}
     return Answer(

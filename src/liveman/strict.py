@@ -43,6 +43,7 @@ def strict_converter() -> Converter:
     converter = Converter()
     for kind, name in _NAMES.items():
         converter.register_structure_hook(kind, _exactly(kind, name))
+    converter.register_structure_hook(float, _number)
     converter.register_structure_hook(Secret, lambda value, _: Secret(converter.structure(value, str)))
     converter.register_structure_hook_factory(attrs.has, lambda cls: _table(cls, converter))
 
@@ -96,6 +97,12 @@ def _exactly(kind: type, name: str) -> Callable[[Any, Any], Any]:
         return value
 
     return hook
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError("must be a number, without quotes")
+    return float(value)
 
 
 def _table(cls: type[Any], converter: Converter) -> Callable[[Any, Any], Any]:

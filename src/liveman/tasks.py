@@ -33,6 +33,11 @@ class TaskOwner:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def cancel(self) -> None:
+        """Cancel all tasks, without waiting for them."""
+        for task in set(self._tasks):
+            task.cancel()
+
     async def drain(self, seconds: float) -> None:
         """Wait until all tasks have ended by themselves, for so long at the most."""
         if self._tasks:
@@ -45,8 +50,7 @@ class TaskOwner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
+        self.cancel()
         if tasks:
             _, stuck = await asyncio.wait(tasks, timeout=self._grace)
             for task in stuck:

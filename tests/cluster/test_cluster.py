@@ -8,7 +8,7 @@ import pytest
 from cluster.fake import FAST, as_json, body, fake_node, hang, stream, until
 from liveman import config, secret
 from liveman.cluster import Cluster, Node
-from liveman.errors import ConfigError
+from liveman.errors import ConfigError, Conflict
 
 
 def cluster_of(*nodes: Node) -> Cluster:
@@ -73,9 +73,9 @@ def test_two_nodes_that_session_ids_cannot_tell_apart_are_a_configuration_error(
         "nodes: 'b2' and 'b1' cannot be told apart; rename one of them",
     ]
     cluster = cluster_of(Node("a1", "http://x"))
-    with pytest.raises(ConfigError):
-        cluster.add_node(Node("a2", "http://x"))
-    cluster.add_node(Node("c", "http://x"))
+    with pytest.raises(Conflict):
+        cluster.add(Node("a2", "http://x"))
+    cluster.add(Node("c", "http://x"))
     assert cluster.node("c") is not None
 
 

@@ -20,6 +20,8 @@ _step = st.one_of(
     st.tuples(st.just("apply"), _alias, st.lists(_stream, max_size=2, unique_by=lambda row: row[0])),
     st.tuples(st.just("created"), _alias, _kind, _name, _id),
     st.tuples(st.just("deleted"), _alias, _name, _id),
+    st.tuples(st.just("stream made"), _alias, _name),
+    st.tuples(st.just("stream deleted"), _alias, _name),
     st.tuples(st.just("happened"), _alias, st.sampled_from(["success", "failure", "failure"])),
     st.tuples(st.just("time"), st.sampled_from([1, 6, 11])),
 )
@@ -54,6 +56,11 @@ def test_counts_and_orders_always_agree_with_the_sessions(steps: list[tuple[obje
                 state.session_created(alias, kind, name, id, now)
             case ("deleted", str(alias), str(name), str(id)):
                 state.session_deleted(alias, name, id)
+            case ("stream made", str(alias), str(name)):
+                state.session_created(alias, "made", name, "", now)
+            case ("stream deleted", str(alias), str(name)):
+                state.stream_deleted(alias, name)
+                assert alias not in state.streams.get(name, {})
             case ("happened", str(alias), ("success" | "failure") as event):
                 state.happened(alias, event)
             case ("time", int(seconds)):
@@ -72,7 +79,7 @@ def test_counts_and_orders_always_agree_with_the_sessions(steps: list[tuple[obje
 def _check(state: State) -> None:
     index: dict[str, set[str]] = {}
     for alias, node in state.nodes.items():
-        totals = {"publish": 0, "subscribe": 0, "relay": 0}
+        totals = {"publish": 0, "subscribe": 0, "relay": 0, "made": 0}
         for name, entry in node.streams.items():
             index.setdefault(name, set()).add(alias)
             roles = list(entry.sessions.values())
@@ -84,7 +91,7 @@ def _check(state: State) -> None:
                 totals[role] += 1
             assert state.streams[name][alias] is entry
             assert entry.raw is not None or entry.sessions
-        assert (node.publishers, node.subscribers, node.relays) == tuple(totals.values())
+        assert (node.publishers, node.subscribers, node.relays) == tuple(totals.values())[:3]
         assert node.health.status != "down" or not node.streams
     assert {name: set(nodes) for name, nodes in state.streams.items()} == index
     assert state.order == sorted(node.place for node in state.nodes.values() if node.place is not None)

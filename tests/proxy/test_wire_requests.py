@@ -258,7 +258,7 @@ async def test_a_body_that_grows_over_2_mib_is_cut_there() -> None:
         ("/whip/a", (SDP_TYPE, "Content-Length: 3000000"), 413),
         ("/whip/..", (SDP_TYPE, "Content-Length: 10"), 400),
         ("/nowhere", (SDP_TYPE, "Content-Length: 10"), 404),
-        ("/api/nodes/", (SDP_TYPE, "Content-Length: 10"), 405),
+        ("/api/streams/", (SDP_TYPE, "Content-Length: 10"), 405),
         ("/whip/a", (SDP_TYPE, "Content-Length: 10", "Expect: tea"), 417),
     ],
 )

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 from aiohttp import hdrs
+from attrs import frozen
 from yarl import URL
 
 from liveman.cluster.state import Node
@@ -20,7 +21,7 @@ from liveman.cluster.wire import MAX_BYTES
 from liveman.errors import NodeError, NodeTimeout, NodeUnreachable
 from liveman.logs import get_logger
 
-__all__ = ["Client", "Connector", "NoEvents"]
+__all__ = ["Client", "Connector", "NoEvents", "Reply"]
 
 log = get_logger("liveman.cluster")
 
@@ -28,6 +29,9 @@ Connector = Callable[[Node], aiohttp.BaseConnector]
 
 #: Small documents: strategy, info, one stream.
 _SMALL = 1024 * 1024
+
+#: The most of a refusal's text.
+_WORDS = 1024
 
 #: Status codes of a node that has no event stream.
 _LACKING = (404, 405, 501)
@@ -38,6 +42,19 @@ _SEGMENT = "%!$&'()*+,;=:@"
 
 class NoEvents(NodeError):
     """The node has no event stream; poll it."""
+
+
+@frozen
+class Reply:
+    """A node's answer to what it was told to do."""
+
+    status: int
+    text: str
+    """The beginning of its words."""
+
+    @property
+    def done(self) -> bool:
+        return 200 <= self.status < 300
 
 
 class Client:
@@ -77,7 +94,7 @@ class Client:
 
     async def stream(self, node: Node, stream: str) -> bytes | None:
         """One stream, by its decoded name; None: the node has none such."""
-        path = f"/api/streams/{quote(stream, safe='')}"
+        path = _stream_path(stream)
         status, body = await self._get(node, path, MAX_BYTES)
         if status == 404:
             return None
@@ -128,6 +145,32 @@ class Client:
             await asyncio.sleep(pause)
         log.warning("a session could not be deleted", node=node.alias, stream=stream, problem=problem)
         return False
+
+    async def create_stream(self, node: Node, stream: str) -> Reply:
+        return await self._tell("POST", node, _stream_path(stream))
+
+    async def delete_stream(self, node: Node, stream: str) -> Reply:
+        return await self._tell("DELETE", node, _stream_path(stream))
+
+    async def end_session(self, node: Node, stream: str, session: str) -> Reply:
+        """End a session, asking once; `stream` is the decoded name, `session` the node's own id."""
+        return await self._tell(
+            "DELETE", node, f"/session/{quote(stream, safe='')}/{quote(session, safe='')}"
+        )
+
+    async def forget(self, alias: str) -> None:
+        """Close what is open to a node that was removed."""
+        session = self._sessions.pop(alias, None)
+        if session is not None:
+            await session.close()
+
+    async def _tell(self, method: str, node: Node, path: str) -> Reply:
+        async with self._request(method, node, path) as answer:
+            try:
+                said = await answer.content.readexactly(_WORDS)
+            except asyncio.IncompleteReadError as error:
+                said = error.partial
+            return Reply(answer.status, said.decode("utf-8", "replace").strip())
 
     async def _document(self, node: Node, path: str) -> bytes | None:
         status, body = await self._get(node, path, _SMALL)
@@ -182,6 +225,10 @@ class Client:
             )
             self._stack.push_async_callback(session.close)
         return session
+
+
+def _stream_path(stream: str) -> str:
+    return f"/api/streams/{quote(stream, safe='')}"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from liveman.cluster.client import Client, Connector
 from liveman.cluster.decision import Decision
 from liveman.cluster.state import Kind, Node, NodeState, Role, State
 from liveman.cluster.watch import Timing, Watcher
-from liveman.errors import ConfigError, Fault, NodeError
+from liveman.errors import ConfigError, Conflict, Fault, NodeError
 from liveman.logs import get_logger
 from liveman.secret import alias_tag
 from liveman.tasks import TaskOwner
@@ -44,17 +44,22 @@ class Cluster:
         """`connector` gives the way to a node (without it: TCP); `timing` is for tests."""
         self._timing = timing or Timing(poll=options.poll_interval_ms / 1000)
         self._state = State()
-        self._client = Client(
+        self.client = Client(
             connector=connector,
             connect=self._timing.connect,
             total=self._timing.total,
             retries=self._timing.retries,
         )
+        """For Liveman's own requests to nodes."""
         self.changes = Changes()
         """Of what is known of the nodes: to wait for the next one."""
         self._tasks = TaskOwner()
         self._tags: dict[str, Node] = {}
         self._watchers: dict[str, Watcher] = {}
+        self._owners: dict[str, TaskOwner] = {}
+        """Of what the watchers start."""
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._running = False
         self._stack = AsyncExitStack()
         self._reserved = count()
         faults = [fault for node in nodes if (fault := self._add(node))]
@@ -63,13 +68,14 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._client)
+            await stack.enter_async_context(self.client)
             await stack.enter_async_context(self._tasks)
-            for alias, watcher in self._watchers.items():
-                self._tasks.start(f"watch {alias}", watcher.run())
+            for alias in self._watchers:
+                self._watch(alias)
+            self._running = True
             try:
                 async with asyncio.timeout(self._timing.first):
-                    for watcher in self._watchers.values():
+                    for watcher in list(self._watchers.values()):
                         await watcher.asked.wait()
             except TimeoutError:
                 log.warning("serving before these nodes have answered", nodes=", ".join(self.unasked()))
@@ -79,6 +85,7 @@ class Cluster:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._running = False
         await self._stack.__aexit__(kind, error, trace)
 
     @property
@@ -92,10 +99,34 @@ class Cluster:
         nodes = self.state.nodes
         return [nodes[alias] for alias in sorted(nodes)]
 
-    def add_node(self, node: Node) -> None:
-        """Add a node before the watching starts. Raises ConfigError where two could not be told apart."""
+    def add(self, node: Node) -> None:
+        """Add a node; inside the context it is asked at once. Raises Conflict for an alias that is taken, or
+        that session ids could not tell from another one."""
+        if node.alias in self._watchers:
+            raise Conflict(f"There is a node named {node.alias!r} already.")
         if fault := self._add(node):
-            raise ConfigError(fault)
+            raise Conflict(fault.problem)
+        if self._running:
+            self._watch(node.alias)
+            # Readiness is about those of the start: nobody waits for this one.
+            self._watchers[node.alias].asked.set()
+        self.changes.mark()
+
+    def remove(self, alias: str) -> None:
+        """Forget a node, its streams and its sessions, which are left as they are there."""
+        del self._watchers[alias], self._tags[alias_tag(alias)]
+        self._state.remove(alias)
+        # What runs for it must not take another step: all that it knows is gone.
+        self._owners.pop(alias).cancel()
+        if self._running:
+            self._watching.pop(alias).cancel()
+            self._tasks.start(f"forget {alias}", self.client.forget(alias))
+        self.changes.mark()
+
+    def drain(self, alias: str, draining: bool) -> None:
+        """Take a node out of service for new sessions, or back."""
+        self._state.drain(alias, draining)
+        self.changes.mark()
 
     def unasked(self) -> list[str]:
         """The nodes that were not asked yet since the start, by alias."""
@@ -151,6 +182,11 @@ class Cluster:
         if known is not None and known.health.status != "up":
             self._watchers[alias].request_answered()
 
+    def stream_deleted(self, alias: str, stream: str) -> None:
+        """A node has deleted a stream, with its sessions."""
+        self._state.stream_deleted(alias, stream)
+        self.changes.mark()
+
     async def find_session(self, stream: str, session: str) -> Node | None:
         """The node that has this session, by the node's own id.
 
@@ -176,7 +212,7 @@ class Cluster:
     async def delete_session(self, alias: str, stream: str, session: str) -> None:
         """End a session that nobody knows of; `stream` is the raw path segment. Failures are logged."""
         node = self.node(alias)
-        if node is not None and await self._client.delete_session(node, stream, session):
+        if node is not None and await self.client.delete_session(node, stream, session):
             self._state.session_deleted(alias, stream_name(stream), session)
 
     def _add(self, node: Node) -> Fault | None:
@@ -188,19 +224,28 @@ class Cluster:
             )
         self._tags[tag] = node
         self._state.add(node)
+        owner = self._owners[node.alias] = TaskOwner()
         self._watchers[node.alias] = Watcher(
             node,
             state=self._state,
-            client=self._client,
+            client=self.client,
             timing=self._timing,
-            start=self._tasks.start,
+            start=owner.start,
             changed=self.changes.mark,
         )
         return None
 
+    def _watch(self, alias: str) -> None:
+        async def watch(owner: TaskOwner, watcher: Watcher) -> None:
+            async with owner:
+                await watcher.run()
+
+        watching = watch(self._owners[alias], self._watchers[alias])
+        self._watching[alias] = self._tasks.start(f"watch {alias}", watching)
+
     async def _has_session(self, node: Node, stream: str, session: str) -> Node | None:
         try:
-            body = await self._client.stream(node, stream)
+            body = await self.client.stream(node, stream)
             found = wire.parse_stream(body) if body is not None else None
         except NodeError as error:
             log.debug("a node could not be asked for a session", node=node.alias, reason=error.detail)

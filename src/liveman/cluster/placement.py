@@ -16,6 +16,7 @@ CANDIDATES = 8
 
 _TRIED = "tried already"
 _FULL = "full"
+_DRAINING = "draining"
 
 
 def place(
@@ -45,24 +46,27 @@ def place(
 def _publish_known(
     state: State, known: dict[str, StreamOnNode], exclude: Collection[str], at: float
 ) -> Decision | None:
-    """To the origin; else to where most subscribers wait; else to where it was made. None: all were tried."""
+    """To the origin, draining or not; else to where most subscribers wait; else to where it was made.
+    None: all were tried, or are draining."""
     rows = []
     for alias, entry in known.items():
-        tried = alias in exclude
-        away = 0 if entry.publishers else 1 if state.nodes[alias].health.status == "up" else 2
-        rows.append((tried, away, -entry.subscribers, alias))
+        node = state.nodes[alias]
+        rejected = None
+        if alias in exclude:
+            rejected = _TRIED
+        elif node.draining and not entry.publishers:
+            rejected = _DRAINING
+        away = 0 if entry.publishers else 1 if node.health.status == "up" else 2
+        rows.append((rejected is not None, away, -entry.subscribers, alias, rejected))
     rows.sort()
-    tried, away, _, best = rows[0]
-    if tried:
+    unfit, away, _, best, _ = rows[0]
+    if unfit:
         return None
     return Decision(
         "existing",
         state.nodes[best].node,
         "its publisher is there" if away == 0 else "the stream is there",
-        tuple(
-            Candidate(alias, -score, _TRIED if tried else None)
-            for tried, _, score, alias in rows[:CANDIDATES]
-        ),
+        tuple(Candidate(alias, -score, rejected) for _, _, score, alias, rejected in rows[:CANDIDATES]),
         at,
     )
 
@@ -92,7 +96,8 @@ def _publish_new(state: State, nodes: Collection[str], exclude: Collection[str],
         return _refuse("full", "No node has a free place for another publisher.", candidates, at)
     if candidates:
         return _refuse("no_node", "Every node that is up was tried, without success.", candidates, at)
-    wanted = "None of the nodes asked for is up." if nodes else "No node is up."
+    which = "None of the nodes asked for" if nodes else "No node"
+    wanted = f"{which} is up and in service."
     return _refuse("no_node", wanted, candidates, at)
 
 
@@ -109,6 +114,8 @@ def _subscribe(
             rejected = "not asked for"
         elif alias in exclude:
             rejected = _TRIED
+        elif node.draining:
+            rejected = _DRAINING
         elif free <= 0:
             rejected = _FULL
         rows.append((rejected is not None, node.health.status != "up", -free, node.load, alias, rejected))
@@ -117,7 +124,8 @@ def _subscribe(
     if rows[0][5] is None:
         reason = "it has most free places for the stream"
         return Decision("existing", state.nodes[rows[0][4]].node, reason, tuple(candidates), at)
-    if any(row[5] == _TRIED for row in rows) and not any(row[5] == _FULL for row in rows):
+    reasons = {row[5] for row in rows}
+    if _TRIED in reasons and not reasons & {_FULL, _DRAINING}:
         return _refuse(
             "no_node", "Every node that has the stream was tried, without success.", candidates, at
         )
@@ -127,7 +135,7 @@ def _subscribe(
 
 def _unknown(state: State, at: float) -> Decision:
     if not state.order:
-        return _refuse("no_node", "No node is up.", (), at)
+        return _refuse("no_node", "No node is up and in service.", (), at)
     return _refuse("unknown_stream", "No node has such a stream.", (), at)
 
 

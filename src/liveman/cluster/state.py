@@ -22,8 +22,9 @@ __all__ = ["FULL", "PENDING_SECONDS", "Kind", "Node", "NodeState", "Place", "Rol
 PENDING_SECONDS = 10.0
 
 Kind = Literal["publish", "subscribe"]
-Role = Literal["publish", "subscribe", "relay"]
-"""Both ends of a relay take no place, but count as load."""
+Role = Literal["publish", "subscribe", "relay", "made"]
+"""Both ends of a relay take no place, but count as load. ``made`` is no session: under the id "" it keeps a
+stream that Liveman made, until a snapshot has that."""
 
 Place = tuple[int, int, int, str]
 """A node in the order of placement: rank, minus its free places for publishers, load, alias."""
@@ -45,8 +46,8 @@ class Node:
     kind: Literal["config", "api", "net4mqtt", "demo"] = "config"
 
     @classmethod
-    def from_config(cls, node: NodeConfig) -> "Node":
-        return cls(node.alias, node.url, node.token, node.mode, node.pub_max, node.sub_max)
+    def from_config(cls, node: NodeConfig, kind: Literal["config", "api"] = "config") -> "Node":
+        return cls(node.alias, node.url, node.token, node.mode, node.pub_max, node.sub_max, kind)
 
 
 @define(eq=False)
@@ -94,6 +95,11 @@ class NodeState:
     _ends: set[tuple[str, str]] = field(factory=set, repr=False)
     """Sessions (stream, id) at the other side of this node's relays."""
     _place: Place | None = None
+
+    @property
+    def heard(self) -> bool:
+        """Whether it has told of its streams since it was added, or down."""
+        return self._body is not None
 
     @property
     def load(self) -> int:
@@ -191,7 +197,7 @@ class State:
         entry = node.streams.get(stream)
         if entry is None:
             entry = self._enter(node, stream)
-        elif session in entry.sessions:
+        elif session in entry.sessions or (role == "made" and entry.raw is not None):
             return
         if reserved in entry.sessions and session not in self._ends.get(stream, ()):
             entry.sessions[session] = entry.sessions.pop(reserved)
@@ -231,6 +237,30 @@ class State:
             self._unindex(alias, stream)
         self._reorder(node)
 
+    def stream_deleted(self, alias: str, stream: str) -> None:
+        """A node has deleted a stream, with its sessions."""
+        node = self.nodes.get(alias)
+        entry = node.streams.get(stream) if node else None
+        if node is None or entry is None:
+            return
+        for session in list(entry.sessions):
+            self.session_deleted(alias, stream, session)
+        if entry.raw is not None:
+            node._edited = True
+            self.version += 1
+            del node.streams[stream]
+            self._unindex(alias, stream)
+
+    def sessions(self, alias: str, stream: str) -> list[tuple[str, Role]]:
+        """A stream's sessions on a node that has it, without those that it is still being asked for."""
+        node = self.nodes[alias]
+        return [
+            (session, role)
+            for session, role in node.streams[stream].sessions.items()
+            if (stream, session) not in node._pending or (alias, stream, session) in self._deadlines
+            if role != "made"
+        ]
+
     def expire(self, now: float) -> None:
         """Drop the sessions that were pending for too long."""
         while self._deadlines:
@@ -264,6 +294,8 @@ class State:
 
     def _enter_listed(self, node: NodeState, stream: wire.Stream, before: StreamOnNode | None) -> None:
         entry = self._enter(node, stream.id, stream.raw)
+        if node._pending.pop((stream.id, ""), None) is not None:
+            del self._deadlines[node.node.alias, stream.id, ""]
         # A session that fed or was fed by a relay once stays one, whoever still says so.
         relays = before.sessions if before and before.relays else {}
         sides: tuple[tuple[Kind, wire.Group], ...] = (
@@ -344,7 +376,7 @@ def _count(node: NodeState, entry: StreamOnNode, role: Role, by: int) -> None:
     elif role == "subscribe":
         entry.subscribers += by
         node.subscribers += by
-    else:
+    elif role == "relay":
         entry.relays += by
         node.relays += by
 

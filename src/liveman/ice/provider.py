@@ -202,15 +202,7 @@ def _owner(entry: EntryPoint) -> str:
 
 @cache
 def _converter() -> Converter:
-    converter = strict_converter()
-
-    def number(value: Any, _: Any) -> float:
-        if type(value) not in (int, float):
-            raise ValueError("must be a number, without quotes")
-        return float(value)
-
-    converter.register_structure_hook(float, number)
-    return converter
+    return strict_converter()
 
 
 def _plain(value: Any) -> Any:
