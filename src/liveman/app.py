@@ -11,7 +11,7 @@ from attrs import define, field, fields, frozen
 
 from liveman import settings
 from liveman.access import ANYONE, OPEN, Identity
-from liveman.cluster import Cluster, Node
+from liveman.cluster import Cluster, Node, Relays
 from liveman.cluster.operations import routes as operation_routes
 from liveman.cluster.registry import Registry
 from liveman.cluster.routes import routes as cluster_routes
@@ -23,7 +23,7 @@ from liveman.ice import provider
 from liveman.ice.broker import Broker
 from liveman.inbound import Inbound
 from liveman.logs import get_logger
-from liveman.middleware import Guard, Route, json_response, mount
+from liveman.middleware import LISTENING, Guard, Route, json_response, mount
 from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
 from liveman.proxy.headers import parse_networks
@@ -133,6 +133,7 @@ class _Rooms:
     config: Config
     cluster: Cluster = field(init=False)
     registry: Registry = field(init=False)
+    relays: Relays = field(init=False)
     upstream: Upstream = field(init=False)
     broker: Broker = field(init=False)
     attempts: Attempts = field(init=False)
@@ -143,6 +144,7 @@ class _Rooms:
         config = self.config
         self.cluster = Cluster([Node.from_config(node) for node in config.nodes], options=config.cluster)
         self.registry = Registry(self.cluster)
+        self.relays = Relays(self.cluster, config.cascade)
         self.upstream = Upstream(dial_tcp)
         self.broker = Broker(provider.load(_tables(config.extra_ice)), timeout_ms=config.extra_ice.timeout_ms)
         self.attempts = Attempts(
@@ -150,13 +152,14 @@ class _Rooms:
         )
         self.forwarder = Forwarder(
             cluster=self.cluster,
+            relays=self.relays,
             attempts=self.attempts,
             broker=self.broker,
             ice=config.extra_ice,
             failover_seconds=config.cluster.placement_timeout_ms / 1000,
         )
 
-    async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
+    async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         config = self.config
         async with AsyncExitStack() as stack:
             self.database = await stack.enter_async_context(
@@ -167,6 +170,8 @@ class _Rooms:
                 )
             )
             self.forwarder.secret = await cluster_secret(self.database, secrets.token_bytes)
+            self.relays.secret = self.forwarder.secret
+            self.relays.public = config.http.public or app.get(LISTENING) or f"http://{config.http.listen}"
             if config.liveion.count:
                 await self._start_buildin_nodes(stack)
             # After all that are declared, which win.
@@ -174,6 +179,7 @@ class _Rooms:
             await stack.enter_async_context(self.broker)
             await stack.enter_async_context(self.cluster)
             await stack.enter_async_context(self.registry)
+            await stack.enter_async_context(self.relays)
             await stack.enter_async_context(self.upstream)
             await stack.enter_async_context(self.attempts)
             yield

@@ -118,11 +118,14 @@ class ExtraIce:
     """The tables ``[extra_ice.<name>]`` by name, opaque here: the provider structures its own."""
 
 
+CascadeMode = Literal["push", "pull"]
+
+
 @frozen
 class Cascade:
     """Relays from node to node."""
 
-    mode: Literal["push", "pull"] = "push"
+    mode: CascadeMode = "push"
     """Whether the source pushes the stream to the destination, or the destination pulls it."""
     check_attempts: Annotated[int, Between(1, 3600)] = 5
     """How long a viewer waits for a relay, seconds."""

@@ -26,6 +26,7 @@ from liveman.logs import get_logger
 
 __all__ = [
     "INBOUND",
+    "LISTENING",
     "SIGNPOSTS",
     "Endpoint",
     "Guard",
@@ -171,6 +172,9 @@ class Signposts:
 
 #: Where an application keeps its own.
 SIGNPOSTS = web.AppKey("signposts", Signposts)
+
+#: The URL at which the application is served, where Liveman serves it alone.
+LISTENING = web.AppKey("listening", str)
 
 
 def mount(app: web.Application, guard: Guard, routes: Iterable[Route | Signal]) -> None:

@@ -1,4 +1,4 @@
-"""What is made with the cluster's secret: the macs of session ids.
+"""What is made with the cluster's secret: the macs of session ids, and the tokens of relays.
 
 A client sees ``<node's id>.<alias tag><kind><mac>``. The tag says which node made the session, so any
 instance routes it without asking anyone; the mac says that Liveman gave it out.
@@ -7,18 +7,28 @@ instance routes it without asking anyone; the mac says that Liveman gave it out.
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["Kind", "SessionTag", "alias_tag", "build_session_id", "parse_session_id", "verify_session_id"]
+__all__ = [
+    "Kind",
+    "SessionTag",
+    "alias_tag",
+    "build_relay_token",
+    "build_session_id",
+    "parse_session_id",
+    "verify_relay_token",
+    "verify_session_id",
+]
 
 Kind = Literal["p", "s"]
 """``p``: a publisher's session, ``s``: a subscriber's."""
 
 _TAGGED = re.compile(r"(?P<id>.+)\.(?P<alias>[a-z2-7]{8})(?P<kind>[ps])(?P<mac>[a-z2-7]{8})", re.DOTALL)
-
+_RELAY_TOKEN = re.compile(r"relay-(?P<issued>[0-9]{1,12})-(?P<seal>[0-9a-f]{32})")
 
 _DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
@@ -61,21 +71,48 @@ def verify_session_id(secret: bytes, tag: SessionTag, *, alias: str, stream: str
     return hmac.compare_digest(tag.mac, _mac(secret, alias, tag.kind, stream, tag.id))
 
 
+def build_relay_token(secret: bytes, *, alias: str, kind: Kind, stream: str, issued: int) -> str:
+    """What a node shows to Liveman when it relays a stream to, or from, the node ``alias``.
+
+    ``kind``: of the session that is made there; ``issued``: Unix time, seconds.
+    """
+    return f"relay-{issued}-{_seal(secret, alias, kind, stream, str(issued))}"
+
+
+def verify_relay_token(secret: bytes, token: str, *, alias: str, kind: Kind, stream: str) -> int | None:
+    """When a relay's token was issued; None when it is none for this node, kind and stream."""
+    match = _RELAY_TOKEN.fullmatch(token)
+    if match is None:
+        return None
+    seal = _seal(secret, alias, kind, stream, match["issued"])
+    return int(match["issued"]) if hmac.compare_digest(match["seal"], seal) else None
+
+
+def _seal(secret: bytes, *parts: str) -> str:
+    keyed = _keyed(secret, b"liveman relay").copy()
+    keyed.update(_joined(parts))
+    return keyed.hexdigest()[:32]
+
+
 def _mac(secret: bytes, alias: str, kind: str, stream: str, id: str) -> str:
-    # A length before each part keeps ("a", "bc") and ("ab", "c") apart.
-    message = b""
-    for part in (alias, kind, stream, id):
-        data = part.encode()
-        message += len(data).to_bytes(4, "big") + data
-    keyed = _keyed(secret).copy()
-    keyed.update(message)
+    keyed = _keyed(secret, b"liveman session").copy()
+    keyed.update(_joined((alias, kind, stream, id)))
     return _eight(keyed.digest())
 
 
+def _joined(parts: Sequence[str]) -> bytes:
+    # A length before each part keeps ("a", "bc") and ("ab", "c") apart.
+    message = b""
+    for part in parts:
+        data = part.encode()
+        message += len(data).to_bytes(4, "big") + data
+    return message
+
+
 @lru_cache(maxsize=4)
-def _keyed(secret: bytes) -> "hashlib.blake2b":
+def _keyed(secret: bytes, person: bytes) -> "hashlib.blake2b":
     key = secret if len(secret) <= 64 else hashlib.blake2b(secret).digest()
-    return hashlib.blake2b(key=key, person=b"liveman session")
+    return hashlib.blake2b(key=key, person=person)
 
 
 def _eight(digest: bytes) -> str:

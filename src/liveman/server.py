@@ -14,7 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 from liveman.errors import ConfigError, Fault, LivemanError
 from liveman.front import Front
 from liveman.logs import get_logger
-from liveman.middleware import SIGNPOSTS, Signposts
+from liveman.middleware import LISTENING, SIGNPOSTS, Signposts
 from liveman.tasks import TaskOwner
 
 __all__ = ["forever", "run", "serving"]
@@ -54,6 +54,7 @@ async def serving(app: web.Application, listen: str, *, else_any_port: bool = Fa
         )
         front = Front(app.get(SIGNPOSTS) or Signposts(), lambda: _protocol(runner))
         app.on_shutdown.append(lambda _: front.end(SHUTDOWN_SECONDS))
+        app[LISTENING] = _url(sock)
         await runner.setup()
         try:
             listening = await asyncio.get_running_loop().create_server(front, sock=sock, backlog=4096)

@@ -153,7 +153,7 @@ class TestPlacement:
         """A publisher only meets the one who is there already."""
         state = state_of(a=streams, b=other)
         state.drain("a", True)
-        decision = place(state, kind, "x", at=0.0)
+        decision = place(state, kind, "x", at=0.0, random=lambda n: 0)
         assert (decision.target.alias if decision.target else None) == target
         rejected = {each.alias: each.rejected for each in decision.candidates}
         if reason:
@@ -164,7 +164,7 @@ class TestPlacement:
         state = state_of(a=[])
         state.drain("a", True)
         for kind in ("publish", "subscribe"):
-            assert place(state, kind, "x", at=0.0).refusal == "no_node"  # type: ignore[arg-type]
+            assert place(state, kind, "x", at=0.0, random=lambda n: 0).refusal == "no_node"  # type: ignore[arg-type]
 
 
 # The tasks, in front of nodes that list whatever was not yet deleted

@@ -1,13 +1,14 @@
 """Where sessions go: the rules as tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from cluster.fake import body, data, session, stream
 from liveman.cluster.decision import Candidate, Decision
-from liveman.cluster.placement import CANDIDATES, place
+from liveman.cluster.decision import CANDIDATES
+from liveman.cluster.placement import place
 from liveman.cluster.state import Kind, Node, State
 from liveman.cluster.wire import Strategy
 
@@ -28,9 +29,14 @@ def build(nodes: dict[str, dict[str, Any]]) -> State:
 
 
 def decide(
-    state: State, kind: Kind, name: str = "x", nodes: Sequence[str] = (), exclude: Sequence[str] = ()
+    state: State,
+    kind: Kind,
+    name: str = "x",
+    nodes: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    random: Callable[[int], int] = lambda n: 0,
 ) -> Decision:
-    return place(state, kind, name, nodes=nodes, exclude=exclude, at=1234.5)
+    return place(state, kind, name, nodes=nodes, exclude=exclude, at=1234.5, random=random)
 
 
 def outcome(decision: Decision) -> str:

@@ -19,11 +19,16 @@ OFFER = b"v=0\r\no=- 4 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 
 
 def config_for(*nodes: RawNode | str | NodeConfig, **sections: Any) -> Config:
-    """A configuration with these nodes (aliases n0, n1, …), a database in memory, and the sections named."""
+    """A configuration with these nodes (aliases n0, n1, …), a database in memory, and the sections named.
+
+    Each node has a place less than the one before, so that it is known where something new goes.
+    """
     declared = tuple(
         node
         if isinstance(node, NodeConfig)
-        else NodeConfig(f"n{i}", node if isinstance(node, str) else node.url)
+        else NodeConfig(
+            f"n{i}", node if isinstance(node, str) else node.url, pub_max=1000 - i, sub_max=1000 - i
+        )
         for i, node in enumerate(nodes)
     )
     config = Config(nodes=declared, database=Database(url=Secret("sqlite::memory:")))

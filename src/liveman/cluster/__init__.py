@@ -2,6 +2,7 @@
 
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.decision import Candidate, Decision
-from liveman.cluster.state import Node
+from liveman.cluster.relay import Relays
+from liveman.cluster.state import Node, Role
 
-__all__ = ["Candidate", "Cluster", "Decision", "Node"]
+__all__ = ["Candidate", "Cluster", "Decision", "Node", "Relays", "Role"]

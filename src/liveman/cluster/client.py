@@ -5,7 +5,7 @@ of its own invention, longer header lines.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
@@ -152,6 +152,11 @@ class Client:
     async def delete_stream(self, node: Node, stream: str) -> Reply:
         return await self._tell("DELETE", node, _stream_path(stream))
 
+    async def cascade(self, node: Node, stream: str, relay: Mapping[str, str]) -> Reply:
+        """Have the node push a stream to ``targetUrl``, or pull it from ``sourceUrl``; ``token`` is what it
+        sends there as its Authorization."""
+        return await self._tell("POST", node, f"/api/cascade/{quote(stream, safe='')}", json=relay)
+
     async def end_session(self, node: Node, stream: str, session: str) -> Reply:
         """End a session, asking once; `stream` is the decoded name, `session` the node's own id."""
         return await self._tell(
@@ -164,8 +169,8 @@ class Client:
         if session is not None:
             await session.close()
 
-    async def _tell(self, method: str, node: Node, path: str) -> Reply:
-        async with self._request(method, node, path) as answer:
+    async def _tell(self, method: str, node: Node, path: str, *, json: object = None) -> Reply:
+        async with self._request(method, node, path, json=json) as answer:
             try:
                 said = await answer.content.readexactly(_WORDS)
             except asyncio.IncompleteReadError as error:
@@ -196,6 +201,7 @@ class Client:
         path: str,
         *,
         accept: str | None = None,
+        json: object = None,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {hdrs.AUTHORIZATION: f"Bearer {node.token.reveal()}"} if node.token else {}
@@ -205,7 +211,12 @@ class Client:
             url = URL(node.url.rstrip("/") + path, encoded=True)
             session = self._session(node)
             async with session.request(
-                method, url, headers=headers, allow_redirects=False, timeout=timeout or self._timeout
+                method,
+                url,
+                headers=headers,
+                json=json,
+                allow_redirects=False,
+                timeout=timeout or self._timeout,
             ) as answer:
                 yield answer
 

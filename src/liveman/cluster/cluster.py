@@ -5,15 +5,17 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
+from random import randrange
 from types import TracebackType
 from typing import Self
 
 from liveman import config
 from liveman.access import stream_name
-from liveman.cluster import placement, wire
+from liveman.cluster import cascade, placement, wire
 from liveman.cluster.changes import Changes
 from liveman.cluster.client import Client, Connector
 from liveman.cluster.decision import Decision
+from liveman.cluster.journal import Journal
 from liveman.cluster.state import Kind, Node, NodeState, Role, State
 from liveman.cluster.watch import Timing, Watcher
 from liveman.errors import ConfigError, Conflict, Fault, NodeError
@@ -61,6 +63,9 @@ class Cluster:
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._running = False
         self._stack = AsyncExitStack()
+        self.journal = Journal()
+        """What was decided lately."""
+        self._max_depth = options.max_depth
         self._reserved = count()
         faults = [fault for node in nodes if (fault := self._add(node))]
         if faults:
@@ -145,12 +150,33 @@ class Cluster:
         known = self._state.nodes.get(alias)
         return known is None or known.health.status == "down"
 
+    def is_listening(self, alias: str) -> bool:
+        """Whether the node tells of its streams' changes by itself."""
+        watcher = self._watchers.get(alias)
+        return watcher is not None and watcher.listening
+
     def place(
         self, kind: Kind, stream: str, *, nodes: Sequence[str] = (), exclude: Collection[str] = ()
     ) -> Decision:
         """Decide where a new session goes; `exclude` names the nodes that this request has tried already."""
         self._state.expire(time.monotonic())
-        return placement.place(self._state, kind, stream, nodes=nodes, exclude=exclude, at=time.time())
+        return placement.place(
+            self._state, kind, stream, nodes=nodes, exclude=exclude, at=time.time(), random=randrange
+        )
+
+    def plan_relay(
+        self, stream: str, *, nodes: Collection[str] = (), exclude: Collection[str] = ()
+    ) -> Decision:
+        """Decide from where to where a stream that is full everywhere is relayed."""
+        return cascade.plan(
+            self.state,
+            stream,
+            max_depth=self._max_depth,
+            nodes=nodes,
+            exclude=exclude,
+            at=time.time(),
+            random=randrange,
+        )
 
     def reserve(self, alias: str, role: Role, stream: str) -> str:
         """Take the place of a session that a node is about to be asked for, so that two do not get it.

@@ -1,19 +1,20 @@
 """Which node takes a new publisher or subscriber: plain rules over the state.
 
 Nodes that are down take nothing, suspect ones are the last choice. The cost does not grow with the number of
-nodes, but with the number of those that have the stream or were tried already.
+nodes, but with the number of those that have the stream or were tried already. Among equals chance decides,
+so that many instances of Liveman do not all take the same node between two snapshots.
 """
 
-from collections.abc import Collection, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from liveman.cluster.decision import Candidate, Decision, Refusal
+from liveman.cluster.decision import CANDIDATES, Candidate, Decision, Refusal
 from liveman.cluster.state import FULL, Kind, Place, State, StreamOnNode
 
-__all__ = ["CANDIDATES", "place"]
+__all__ = ["place"]
 
-#: The most candidates that a decision lists.
-CANDIDATES = 8
-
+#: Comes after every alias.
+_LAST = chr(0x10FFFF)
 _TRIED = "tried already"
 _FULL = "full"
 _DRAINING = "draining"
@@ -27,20 +28,22 @@ def place(
     nodes: Collection[str] = (),
     exclude: Collection[str] = (),
     at: float,
+    random: Callable[[int], int],
 ) -> Decision:
     """Choose the node for a new session.
 
     `nodes` narrows the choice for new streams and for subscribers (empty: all nodes); `exclude` names the
-    nodes that were tried for this request already; `at` is Unix time, seconds.
+    nodes that were tried for this request already; `at` is Unix time, seconds; `random(n)` gives one of the
+    numbers below n.
     """
     known = state.streams.get(stream)
     if kind == "subscribe":
         if known is None:
             return _unknown(state, at)
-        return _subscribe(state, known, nodes, exclude, at)
-    if known is not None:
-        return _publish_known(state, known, exclude, at) or _publish_new(state, nodes, exclude, at)
-    return _publish_new(state, nodes, exclude, at)
+        return _subscribe(state, known, nodes, exclude, at, random)
+    if known is not None and (decision := _publish_known(state, known, exclude, at)):
+        return decision
+    return _publish_new(state, nodes, exclude, at, random)
 
 
 def _publish_known(
@@ -71,15 +74,21 @@ def _publish_known(
     )
 
 
-def _publish_new(state: State, nodes: Collection[str], exclude: Collection[str], at: float) -> Decision:
+def _publish_new(
+    state: State,
+    nodes: Collection[str],
+    exclude: Collection[str],
+    at: float,
+    random: Callable[[int], int],
+) -> Decision:
     """To the node with most free places, then with least load."""
-    order: Iterable[Place] = state.order
+    order: Sequence[Place] = state.order
     if nodes:
         named = (state.nodes.get(alias) for alias in set(nodes))
         order = sorted(node.place for node in named if node is not None and node.place is not None)
     candidates: list[Candidate] = []
     full = False
-    for rank, taken, _, alias in order:
+    for index, (rank, taken, load, alias) in enumerate(order):
         if rank == FULL:
             full = True
             rejected: str | None = _FULL
@@ -90,8 +99,14 @@ def _publish_new(state: State, nodes: Collection[str], exclude: Collection[str],
         elif full:
             break  # All that follow are full too.
         if rejected is None:
+            end = bisect_right(order, (rank, taken, load, _LAST), lo=index)
+            best = order[index + random(end - index)][3] if end - index > 1 else alias
+            if best in exclude:
+                best = alias
+            if best != alias:
+                candidates[-1:] = [Candidate(best, -taken), candidates[-1]]
             reason = "it has most free places for publishers"
-            return Decision("place", state.nodes[alias].node, reason, tuple(candidates), at)
+            return Decision("place", state.nodes[best].node, reason, tuple(candidates[:CANDIDATES]), at)
     if full:
         return _refuse("full", "No node has a free place for another publisher.", candidates, at)
     if candidates:
@@ -102,7 +117,12 @@ def _publish_new(state: State, nodes: Collection[str], exclude: Collection[str],
 
 
 def _subscribe(
-    state: State, known: dict[str, StreamOnNode], nodes: Collection[str], exclude: Collection[str], at: float
+    state: State,
+    known: dict[str, StreamOnNode],
+    nodes: Collection[str],
+    exclude: Collection[str],
+    at: float,
+    random: Callable[[int], int],
 ) -> Decision:
     """Of the nodes that have the stream, to the one with most free places for it."""
     rows = []
@@ -120,6 +140,11 @@ def _subscribe(
             rejected = _FULL
         rows.append((rejected is not None, node.health.status != "up", -free, node.load, alias, rejected))
     rows.sort()
+    if rows[0][5] is None and len(rows) > 1:
+        equals = sum(1 for row in rows if row[:4] == rows[0][:4])
+        if equals > 1:
+            chosen = random(equals)
+            rows[0], rows[chosen] = rows[chosen], rows[0]
     candidates = [Candidate(alias, -taken, rejected) for _, _, taken, _, alias, rejected in rows[:CANDIDATES]]
     if rows[0][5] is None:
         reason = "it has most free places for the stream"

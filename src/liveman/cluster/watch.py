@@ -113,6 +113,11 @@ class Watcher:
             self._kick()
 
     @property
+    def listening(self) -> bool:
+        """Whether the node has an event stream, and that is open."""
+        return not self._polls and self._limit is not None and self._known.heard
+
+    @property
     def _known(self) -> NodeState:
         return self._state.nodes[self._node.alias]
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from attrs import define, field, frozen
 
-from liveman.cluster import Cluster, Node
+from liveman.cluster import Cluster, Node, Role
 from liveman.errors import LivemanError, NodeError, NodeTimeout, NodeUnreachable
 from liveman.inbound import Inbound
 from liveman.logs import get_logger
@@ -40,8 +40,10 @@ class Offer:
     """The stream as the client wrote it."""
     stream: str
     body: Body
-    relayed: bool = False
-    """Whether it comes from another node: no ICE servers are added then."""
+    role: Role
+    """Of the session that it makes: a relay's takes no place."""
+    direct: bool = False
+    """Whether it names its node, as relays do: no ICE servers are added then."""
 
 
 @frozen
@@ -88,14 +90,14 @@ class Attempts:
         task = asyncio.current_task()
         assert task is not None
         self._offers.add(task)
-        reserved = cluster.reserve(node.alias, offer.action, offer.stream)
+        reserved = cluster.reserve(node.alias, offer.role, offer.stream)
         try:
             exchange = await self._ask(inbound, node, offer)
             session = None
             if 200 <= exchange.answer.status < 300 or exchange.answer.status == 406:
                 session = session_of_location(exchange.answer.values(b"location"))
             if session is not None:
-                cluster.session_created(node.alias, offer.action, offer.stream, session, reserved)
+                cluster.session_created(node.alias, offer.role, offer.stream, session, reserved)
             refused = exchange.answer.status == 503 and await self._has_refused(node, exchange)
             return Made(node, exchange, session, refused)
         finally:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from liveman.cluster import Cluster, Decision, Node
+from liveman.cluster import Cluster, Decision, Node, Relays, Role
 from liveman.config import ExtraIce
 from liveman.errors import BadRequest, LivemanError, NodeError, NodeUnreachable, NoPlace, NotFound
 from liveman.ice.broker import Broker
@@ -19,7 +19,13 @@ from liveman.proxy.attempts import Action, Attempts, Made, Offer, named
 from liveman.proxy.body import Body, read_body
 from liveman.proxy.exchange import Exchange
 from liveman.proxy.routing import is_session, location, nodes_asked, passed_query
-from liveman.secret import Kind, build_session_id, parse_session_id, verify_session_id
+from liveman.secret import (
+    Kind,
+    build_session_id,
+    parse_session_id,
+    verify_relay_token,
+    verify_session_id,
+)
 
 __all__ = ["Forwarder"]
 
@@ -33,6 +39,7 @@ class Forwarder:
     """Carries the requests of clients to nodes."""
 
     cluster: Cluster
+    relays: Relays
     attempts: Attempts
     broker: Broker
     ice: ExtraIce
@@ -49,29 +56,43 @@ class Forwarder:
             exchange.close()
 
     async def offer(self, inbound: Inbound, action: Action) -> None:
-        """POST /whip/{stream}, /whep/{stream}: to the best node, else to the next while that is harmless."""
+        """POST /whip/{stream}, /whep/{stream}: to the best node, else to the next while that is harmless.
+
+        A viewer whose stream is full everywhere waits for a relay to another node.
+        """
         offer = _offer(inbound, action, await read_body(inbound))
         nodes = nodes_asked(inbound.query)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.failover_seconds
+        start = loop.time()
         tried: set[str] = set()
         refused: Made | None = None
         failure: NodeError | None = None
         while True:
             decision = self.cluster.place(action, offer.stream, nodes=nodes, exclude=tried)
+            if decision.refusal == "full" and action == "subscribe":
+                patience = start + self.relays.options.check_attempts
+                await self.relays.extend(offer.stream, nodes=nodes, deadline=patience)
+                continue
+            entry = self.cluster.journal.record(action, offer.stream, decision)
             node = decision.target
             if node is None:
+                entry.outcome = "refused"
                 break
             try:
                 made = await self.attempts.offer(inbound, node, offer)
             except NodeUnreachable as error:
                 failure = error
+                entry.outcome = error.detail
+            except BaseException as error:
+                entry.outcome = error.detail if isinstance(error, LivemanError) else "given up"
+                raise
             else:
+                entry.outcome = f"answered with {made.exchange.answer.status}"
                 if not made.refused:
                     return await self._finish(inbound, offer, made)
                 refused = made
             tried.add(node.alias)
-            if loop.time() >= deadline or not isinstance(offer.body, bytes):
+            if loop.time() >= start + self.failover_seconds or not isinstance(offer.body, bytes):
                 break
         if refused is not None:
             return await self._finish(inbound, offer, refused)
@@ -82,7 +103,12 @@ class Forwarder:
     async def direct(self, inbound: Inbound, action: Action) -> None:
         """POST /api/whip/{alias}/{stream}, /api/whep/…: to that node, as relays do."""
         node = self.node_named(inbound.segments[2])
-        offer = _offer(inbound, action, await read_body(inbound), relayed=True)
+        shown = inbound.header(b"authorization").removeprefix("Bearer ")
+        relayed = verify_relay_token(
+            self.secret, shown, alias=node.alias, kind=_KINDS[action], stream=inbound.stream
+        )
+        role: Role = action if relayed is None else "relay"
+        offer = _offer(inbound, action, await read_body(inbound), role=role, direct=True)
         return await self._finish(inbound, offer, await self.attempts.offer(inbound, node, offer))
 
     async def session(self, inbound: Inbound) -> None:
@@ -124,11 +150,11 @@ class Forwarder:
             )
             path = location(inbound.prefix, offer.raw, shown)
             added: Sequence[IceServer] = ()
-            if not (offer.relayed or self.broker.empty):
+            if not (offer.direct or self.broker.empty):
                 added = await self.broker.servers(
                     IceRequest(kind=offer.action, stream=offer.stream, client=inbound.remote)
                 )
-            override = self.ice.override_upstream_ice_servers and not offer.relayed
+            override = self.ice.override_upstream_ice_servers and not offer.direct
             links = self._links(exchange, session=session, path=path, added=added, override=override)
             if inbound.left:
                 raise ConnectionResetError("the client has left")
@@ -212,10 +238,12 @@ class Forwarder:
         raise NotFound("No node has this session.")
 
 
-def _offer(inbound: Inbound, action: Action, body: Body, *, relayed: bool = False) -> Offer:
+def _offer(
+    inbound: Inbound, action: Action, body: Body, *, role: Role | None = None, direct: bool = False
+) -> Offer:
     if not body:
         raise BadRequest("The request has no body; it must be an SDP offer.")
-    return Offer(action, inbound.segments[-1], inbound.stream, body, relayed)
+    return Offer(action, inbound.segments[-1], inbound.stream, body, role or action, direct)
 
 
 def _refusal(decision: Decision, stream: str) -> LivemanError:

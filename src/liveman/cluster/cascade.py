@@ -1,0 +1,191 @@
+"""Relays from node to node: which there are, where another may begin and end, and which have had their day.
+
+A relay is known by both its ends: the relaying one says where the session at the other side is. Relays under
+another name than their source's, and those from or to other clusters, are none of ours.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from urllib.parse import unquote
+
+from attrs import frozen
+
+from liveman.cluster import wire
+from liveman.cluster.decision import CANDIDATES, Candidate, Decision
+from liveman.cluster.state import NodeState, State, StreamOnNode
+from liveman.config import CascadeMode
+
+__all__ = ["Relay", "depths", "idle", "lost", "plan", "relays"]
+
+_DIRECT = re.compile(r"/api/(?:whip|whep)/([^/?#]+)/[^/?#]+$")
+
+
+@frozen
+class Relay:
+    """One hop, between two nodes of ours that are not down."""
+
+    stream: str
+    source: str
+    """The alias of the node that has the stream already; ``destination`` is that of the other."""
+    destination: str
+    mode: CascadeMode
+    at_source: str
+    """The node's own id of the session there, as ``at_destination``."""
+    at_destination: str
+
+    @property
+    def ends(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Alias and session of both ends, the relaying one first: that ends the other by itself."""
+        source, destination = (self.source, self.at_source), (self.destination, self.at_destination)
+        return (source, destination) if self.mode == "push" else (destination, source)
+
+
+def relays(state: State, stream: str) -> dict[str, Relay]:
+    """The relays of a stream, by the alias of their destination."""
+    found: dict[str, Relay] = {}
+    for alias, entry in state.streams.get(stream, {}).items():
+        for session, cascade in entry.cascades.items():
+            far = wire.session_of(cascade.session)
+            other = state.find(stream, far[1]) if far and far[0] == stream else None
+            if far is None or other is None or other == alias:
+                continue
+            if cascade.target:
+                found[other] = Relay(stream, alias, other, "push", session, far[1])
+            elif cascade.source:
+                found[alias] = Relay(stream, other, alias, "pull", far[1], session)
+    return found
+
+
+def depths(state: State, stream: str) -> dict[str, int]:
+    """How many relays lie between the publisher and each node that gets the stream; 0: it begins there."""
+    known = state.streams.get(stream, {})
+    hops = list(relays(state, stream).values())
+    reached = {
+        alias: 0
+        for alias, entry in known.items()
+        if entry.publishers or (_is_relayed_to(entry) and _comes_from_abroad(state, entry))
+    }
+    depth = 0
+    while new := {
+        hop.destination for hop in hops if reached.get(hop.source) == depth and hop.destination not in reached
+    }:
+        depth += 1
+        reached.update(dict.fromkeys(new, depth))
+    return reached
+
+
+def plan(
+    state: State,
+    stream: str,
+    *,
+    max_depth: int,
+    nodes: Collection[str] = (),
+    exclude: Collection[str] = (),
+    at: float,
+    random: Callable[[int], int],
+) -> Decision:
+    """From where to where a stream that is full everywhere is relayed.
+
+    It begins at the node nearest the publisher that has the least load, and ends at the one with most free
+    places. `nodes` names the only ones where it may end (empty: all), `exclude` those where it may not.
+    """
+    known = state.streams.get(stream, {})
+    sources = sorted(
+        (node.health.status != "up", depth, node.load, alias)
+        for alias, depth in depths(state, stream).items()
+        if depth < max_depth and (node := state.nodes[alias]).health.status != "down"
+    )
+    if not sources:
+        reason = "No node has a free place for another subscriber of the stream, and it cannot be relayed: "
+        reason += (
+            "nobody publishes it." if not depths(state, stream) else "its relays are as deep as allowed."
+        )
+        return Decision("refuse", None, reason, (), at, "full")
+    rows = []
+    for _, _, _, alias in state.order:
+        node, entry = state.nodes[alias], known.get(alias)
+        free = node.sub_max - (entry.subscribers if entry else 0)
+        rejected = None
+        if nodes and alias not in nodes:
+            rejected = "not asked for"
+        elif alias in exclude:
+            rejected = "tried already"
+        elif entry is not None and (entry.publishers or entry.publishing):
+            rejected = "it has the stream"
+        elif free <= 0:
+            rejected = "full"
+        rows.append((rejected is not None, node.health.status != "up", -free, node.load, alias, rejected))
+    rows.sort()
+    candidates = tuple(Candidate(alias, -taken, why) for _, _, taken, _, alias, why in rows[:CANDIDATES])
+    if not rows or rows[0][0]:
+        reason = (
+            "No node has a free place for another subscriber of the stream, nor could take a relay of it."
+        )
+        return Decision("refuse", None, reason, candidates, at, "full")
+    equals = sum(1 for row in rows if row[:4] == rows[0][:4])
+    destination = rows[random(equals) if equals > 1 else 0][4]
+    source = sources[0][3]
+    return Decision(
+        "cascade",
+        state.nodes[destination].node,
+        f"the stream is full everywhere; it is relayed from {source}",
+        candidates,
+        at,
+        source=state.nodes[source].node,
+    )
+
+
+def idle(state: State) -> list[Relay]:
+    """The relays that nobody watches, and that feed no other."""
+    found = []
+    for stream in _relayed_streams(state):
+        hops = relays(state, stream)
+        feeding = {hop.source for hop in hops.values()}
+        found += [
+            hop
+            for alias, hop in hops.items()
+            if alias not in feeding and not state.streams[stream][alias].subscribers
+        ]
+    return found
+
+
+def lost(state: State) -> list[tuple[str, str, str]]:
+    """What relays left behind whose source has gone, or has no publisher any more: stream, alias of the
+    destination, and the session there. Of several in a row only the first."""
+    found = []
+    for stream in _relayed_streams(state):
+        reached = depths(state, stream)
+        hops = relays(state, stream)
+        for alias, entry in state.streams[stream].items():
+            if alias in reached or entry.publishing is None or not _is_relayed_to(entry):
+                continue
+            hop = hops.get(alias)
+            if hop is None or not _is_relayed_to(state.streams[stream][hop.source]):
+                found.append((stream, alias, entry.publishing))
+    return found
+
+
+def _relayed_streams(state: State) -> list[str]:
+    if not any(node.relays for node in state.nodes.values()):
+        return []
+    return [
+        stream for stream, known in state.streams.items() if any(entry.relays for entry in known.values())
+    ]
+
+
+def _is_relayed_to(entry: StreamOnNode) -> bool:
+    """Whether it is a relay that publishes there."""
+    return entry.publishing is not None and entry.sessions.get(entry.publishing) == "relay"
+
+
+def _comes_from_abroad(state: State, entry: StreamOnNode) -> bool:
+    """Whether it is pulled from a place that is no node of ours: for this cluster it begins there."""
+    cascade = entry.cascades.get(entry.publishing or "")
+    return cascade is not None and bool(cascade.source) and _node_of_url(state, cascade.source) is None
+
+
+def _node_of_url(state: State, url: str) -> NodeState | None:
+    direct = _DIRECT.search(url)
+    if direct and (node := state.nodes.get(unquote(direct[1]))):
+        return node
+    return next((node for node in state.nodes.values() if url.startswith(node.node.url + "/")), None)
