@@ -14,6 +14,7 @@ from liveman.cluster import placement, wire
 from liveman.cluster.changes import Changes
 from liveman.cluster.client import Client, Connector
 from liveman.cluster.decision import Decision
+from liveman.cluster.lists import Lists
 from liveman.cluster.state import Kind, Node, NodeState, Role, State
 from liveman.cluster.watch import Timing, Watcher
 from liveman.errors import ConfigError, Conflict, Fault, NodeError
@@ -54,6 +55,7 @@ class Cluster:
         self.changes = Changes()
         """Of what is known of the nodes: to wait for the next one."""
         self._tasks = TaskOwner()
+        self.lists = Lists(lambda: self.state, self.changes, self._tasks.start)
         self._tags: dict[str, Node] = {}
         self._watchers: dict[str, Watcher] = {}
         self._owners: dict[str, TaskOwner] = {}
