@@ -77,7 +77,7 @@ def take_streams(state: State, nodes: Collection[str] | None = None) -> Streams:
 
 
 class StreamRows:
-    """Makes the list of streams, and keeps each row for as long as no node says anything new of its stream."""
+    """The list of streams. Each row is kept for as long as no node says anything new of its stream."""
 
     def __init__(self) -> None:
         self._parts: dict[str, _Parts] = {}
@@ -86,16 +86,17 @@ class StreamRows:
 
     def encode(self, streams: Streams) -> bytes:
         """All streams that nodes have told of, each merged over its nodes: the JSON array, in one line."""
-        told: dict[str, list[tuple[str, Raw, bool]]] = {}
+        parts: dict[str, _Parts] = {}
         for alias, entries in streams.items():
             for name, entry in entries.items():
                 if entry.raw is not None:
-                    told.setdefault(name, []).append((alias, entry.raw, _has_publisher(entry)))
-        # Tuples, which the garbage collector soon leaves alone, of tens of thousands of streams.
-        parts = {name: tuple(told[name]) for name in sorted(told)}
+                    # No lists: tens of thousands of them would make the garbage collector look at everything.
+                    part = alias, entry.raw, _has_publisher(entry)
+                    parts[name] = (*parts.get(name, ()), part)
         before, rows = self._parts, self._rows
         self._rows = {
-            name: rows[name] if before.get(name) == each else _row(name, each) for name, each in parts.items()
+            name: rows[name] if before.get(name) == parts[name] else _row(name, parts[name])
+            for name in sorted(parts)
         }
         # The new ones in any case: the old ones would keep the bodies that they are views into.
         self._parts = parts
