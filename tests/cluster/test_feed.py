@@ -123,6 +123,32 @@ async def test_changes_within_the_pause_are_told_as_one(
         assert messages < 5
 
 
+async def test_no_message_comes_before_the_pause_is_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for one who has joined a moment before a change that others are told of."""
+    monkeypatch.setattr(feed, "PAUSE_SECONDS", 0.3)
+    clock = asyncio.get_running_loop().time
+    async with scene.client.get("/api/sse/streams") as first:
+        await told(first)
+        await asyncio.sleep(0.4)
+        joined = clock()
+        async with scene.client.get("/api/sse/streams") as events:
+            await told(events)
+            scene.say("second")
+            assert ids(await told(events)) == ["second"]
+            assert clock() - joined >= 0.3
+
+
+async def test_one_who_has_taken_all_may_wait_for_long(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience ends with the message."""
+    monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(feed, "COMMENT_SECONDS", 0.5)
+    async with scene.client.get("/api/sse/streams") as events:
+        await told(events)
+        assert [await message(events) for _ in range(2)] == [b":"] * 2
+
+
 async def test_one_encoding_serves_all_listeners(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty of them, at the first message and at each change; also those who come later."""
     encoded = []

@@ -237,7 +237,7 @@ def test_a_publisher_who_moves_takes_the_codecs_along() -> None:
 
 def test_the_list_is_one_line() -> None:
     """However a node wrote it: it stands in one line of an event stream."""
-    text = b'[{"id": "x",\r\n "a": [1,\n2]}]'
+    text = b'[{"id": "x",\r\n "a": [1,\r2,\n3,\r\n4]}]'
     encoded = encoded_streams(state_of(a=text))
     assert b"\n" not in encoded and b"\r" not in encoded
-    assert json.loads(encoded) == [{"id": "x", "a": [1, 2], "node": "a"}]
+    assert json.loads(encoded) == [{"id": "x", "a": [1, 2, 3, 4], "node": "a"}]

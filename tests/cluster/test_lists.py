@@ -85,6 +85,18 @@ async def test_nobody_is_given_an_old_list(scene: Scene) -> None:
             assert [row["publishers"] for row in await response.json()] == [number]
 
 
+async def test_a_node_that_goes_down_is_so_in_the_next_answer(scene: Scene) -> None:
+    """Though it had no sessions."""
+    async with scene.client.get("/api/nodes/") as response:
+        assert [row["health"] for row in await response.json()] == ["up"]
+    await scene.say()
+    await scene.node.stop()
+    for health in ("suspect", "down"):
+        await until(lambda wanted=health: scene.cluster.nodes()[0].health.status == wanted)  # type: ignore[misc]
+        async with scene.client.get("/api/nodes/") as response:
+            assert [row["health"] for row in await response.json()] in ([health], ["down"])
+
+
 async def test_compressed_is_the_same_list(scene: Scene) -> None:
     """Only for those who ask for it, with a tag of its own."""
     async with scene.client.get("/api/streams/") as response:
@@ -129,7 +141,7 @@ async def test_head_is_get_without_the_body(scene: Scene, coding: str) -> None:
 
 
 async def test_a_list_is_encoded_once_for_all_who_ask(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who narrow it share one only while they wait for it together."""
+    """A narrowed one is not kept."""
     encoded = []
     encode = listing.StreamRows.encode
     monkeypatch.setattr(
@@ -144,7 +156,18 @@ async def test_a_list_is_encoded_once_for_all_who_ask(scene: Scene, monkeypatch:
     assert len(encoded) == 1
     assert await ask("?nodes=a") == await ask("?nodes=a") == 200
     assert len(encoded) == 3
-    assert len(scene.cluster.lists._narrowed) == 0
+
+
+def test_those_who_narrow_a_list_alike_share_it() -> None:
+    """While they wait for it; nodes that do not exist make no difference."""
+    lists = Cluster([Node("a", "http://a"), Node("b", "http://b")], options=config.Cluster()).lists
+    one = lists.streams(["a", "b"])
+    assert lists.streams(["b", "a", "nobody"]) is one
+    assert lists.streams(["a"]) is not one
+    assert lists.streams(["nobody"]) is not lists.streams()
+    assert lists.streams() is lists.streams([])
+    del one
+    assert len(lists._narrowed) == 0
 
 
 async def test_a_large_list_comes_whole(scene: Scene) -> None:
@@ -157,6 +180,10 @@ async def test_a_large_list_comes_whole(scene: Scene) -> None:
     async with scene.client.get("/api/streams/", headers={"Accept-Encoding": "gzip"}) as response:
         found = json.loads(gzip.decompress(await response.read()))
         assert found[0]["note"] == note
+    async with scene.client.head("/api/streams/") as response:
+        assert int(response.headers["Content-Length"]) > 10 * documents.PIECE
+    async with scene.client.get("/api/nodes/") as response:
+        assert response.status == 200
 
 
 async def test_who_takes_nothing_of_a_list_is_cut_off(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
