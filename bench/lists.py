@@ -30,9 +30,18 @@ CHANGES = 10
 
 
 @frozen
+class Answers:
+    """The best round."""
+
+    per_second: float
+    cpu_us: float
+
+
+@frozen
 class Waiting:
     """What was seen while the list changed."""
 
+    p99_ms: float
     longest_ms: float
     asked: int
     lists: int
@@ -61,18 +70,25 @@ def main() -> None:
             TAG: ["Accept-Encoding: gzip", f"If-None-Match: {tag}"],
         }
         best = {
-            name: max(answers(peer, fields, seconds=options.seconds) for _ in range(options.rounds))
+            name: max(
+                (answers(peer, fields, seconds=options.seconds) for _ in range(options.rounds)),
+                key=lambda each: each.per_second,
+            )
             for name, fields in headers.items()
         }
         waited = asyncio.run(waiting(peer, nodes[0], seconds=options.seconds * options.rounds))
         size = peer.memory_mb()
     for name, figure in best.items():
-        print(f"{name:>8}: {figure:.0f} answers a second; wanted: {WANTED[name]:g}")
+        print(
+            f"{name:>8}: {figure.per_second:.0f} answers a second, {figure.cpu_us:.0f} µs of processor each; "
+            f"wanted: {WANTED[name]:g}"
+        )
     print(
         f"/healthz {waited.asked} times while {waited.lists} lists were given, {waited.tags} different ones: "
-        f"the longest took {waited.longest_ms:.1f} ms; wanted: under {HELD:g}; {size:.0f} MB"
+        f"99 of 100 took under {waited.p99_ms:.1f} ms, the longest {waited.longest_ms:.1f} ms; "
+        f"wanted: under {HELD:g}; {size:.0f} MB"
     )
-    as_wanted = all(best[name] >= WANTED[name] for name in best) and waited.longest_ms < HELD
+    as_wanted = all(best[name].per_second >= WANTED[name] for name in best) and waited.longest_ms < HELD
     sys.exit(0 if as_wanted else 1)
 
 
@@ -88,31 +104,32 @@ def asked(peer: Peer, *, gzip: bool = False) -> tuple[int, str]:
     return len(body), answer.getheader("ETag", "")
 
 
-def answers(peer: Peer, fields: list[str], *, seconds: int) -> float:
-    """A second, by wrk."""
+def answers(peer: Peer, fields: list[str], *, seconds: int) -> Answers:
+    """By wrk."""
     argv = ["taskset", "-c", str(CPUS[-1]), "wrk", "-t1", "-c4", f"-d{seconds}"]
     for field in fields:
         argv += ["-H", field]
+    before = peer.cpu_seconds()
     said = subprocess.run([*argv, peer.url + LIST], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    used = peer.cpu_seconds() - before
+    found = re.search(r"(\d+) requests in .*Requests/sec:\s+([\d.]+)", said, re.DOTALL)
     if found is None or "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"not all was answered:\n{said}")
-    return float(found[1])
+    return Answers(float(found[2]), used / int(found[1]) * 1e6)
 
 
 async def waiting(peer: Peer, node: Peer, *, seconds: float) -> Waiting:
     """How long /healthz takes at the most, while the list changes and is asked for."""
     end = time.monotonic() + seconds
-    longest, asked, tags = 0.0, 0, []
+    took: list[float] = []
+    tags: list[str] = []
 
     async def look() -> None:
-        nonlocal longest, asked
         async with Client(peer.url) as client:
             while time.monotonic() < end:
                 start = time.perf_counter()
                 await client.ask("GET", "/healthz")
-                longest = max(longest, time.perf_counter() - start)
-                asked += 1
+                took.append((time.perf_counter() - start) * 1000)
                 await asyncio.sleep(0.001)
 
     async def read() -> None:
@@ -127,7 +144,8 @@ async def waiting(peer: Peer, node: Peer, *, seconds: float) -> Waiting:
                 await asyncio.sleep(1 / CHANGES)
 
     await asyncio.gather(look(), look(), read(), change())
-    return Waiting(longest * 1000, asked, len(tags), len(set(tags)))
+    took.sort()
+    return Waiting(took[len(took) * 99 // 100], took[-1], len(took), len(tags), len(set(tags)))
 
 
 class Client:

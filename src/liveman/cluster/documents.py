@@ -28,8 +28,6 @@ PIECE = 128 * 1024
 STALLED_SECONDS = 60.0
 #: Smaller lists are not compressed.
 _SMALL = 1024
-#: Higher ones take longer, and save little where the bulk is random ids.
-_LEVEL = 4
 
 
 @define(eq=False)
@@ -143,4 +141,4 @@ def _tagged(encode: Callable[[], bytes]) -> tuple[bytes, str]:
 
 
 def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, _LEVEL, mtime=0)
+    return gzip.compress(body, 6, mtime=0)
