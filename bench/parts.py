@@ -142,6 +142,14 @@ def event_node(streams: int) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
+def telling_nodes(count: int, *, streams: int, sessions: int) -> Iterator[list[Peer]]:
+    """So many nodes with so many streams each, and sessions of each; see the script for what they do."""
+    _allow_files(500 + 2 * count)
+    with _script("told.py", str(count), str(streams), str(sessions), path="/") as peer:
+        yield [Peer(f"{peer.url}/{node}", peer.pid) for node in range(count)]
+
+
+@contextlib.contextmanager
 def floor(nodes: Sequence[Peer]) -> Iterator[Peer]:
     """The least that an aiohttp proxy does."""
     with _script("floor.py", *(node.url for node in nodes), cpu=CPUS[0]) as peer:

@@ -61,6 +61,7 @@ PURE = {
     "liveman.cluster.placement",
     "liveman.cluster.decision",
     "liveman.cluster.listing",
+    "liveman.cluster.negotiation",
     "liveman.proxy.headers",
     "liveman.proxy.http1",
     "liveman.proxy.routing",

@@ -198,6 +198,7 @@ class _Rooms:
 
     async def end_streams(self, _app: web.Application) -> None:
         self.forwarder.end_streams()
+        self.cluster.lists.end_feeds()
 
     def health_routes(self) -> list[Route]:
         return [

@@ -60,7 +60,7 @@ _EXPOSE = b"Location, Link, ETag, Accept-Patch, Accept-Post, Retry-After, WWW-Au
 
 @frozen
 class Signal:
-    """One method on one path of signalling, and who may use it."""
+    """One method on one path of signalling, or of what is sent in pieces, and who may use it."""
 
     method: str
     path: str

@@ -17,6 +17,14 @@ def listed(value: object) -> Any:
     return json.loads(msgspec.json.encode(value))
 
 
+def encoded_streams(state: State, nodes: list[str] | None = None) -> bytes:
+    return listing.StreamRows().encode(listing.take_streams(state, nodes))
+
+
+def streams(state: State, nodes: list[str] | None = None) -> Any:
+    return json.loads(encoded_streams(state, nodes))
+
+
 def state_of(**snapshots: bytes) -> State:
     state = State()
     for alias, snapshot in snapshots.items():
@@ -71,7 +79,7 @@ def test_only_nodes_that_are_down_are_stopped(failures: int, status: str) -> Non
 def test_a_stream_of_one_node_is_as_that_node_said_it() -> None:
     """With all that a newer node adds, numbers that fit no type included; and it says where it is."""
     text = b'[{"id": "x", "new": {"huge": 1e999, "fine": 2.50}, "statsScope": "node", "publish": {"sessions": []}}]'
-    encoded = msgspec.json.encode(listing.streams(state_of(a=text)))
+    encoded = encoded_streams(state_of(a=text))
     assert b'{"huge": 1e999, "fine": 2.50}' in encoded
     (row,) = json.loads(encoded)
     assert (row["node"], row["statsScope"]) == ("a", "node")
@@ -84,7 +92,7 @@ def test_a_real_stream_on_two_nodes_is_merged() -> None:
         json.loads(data("push_source.json"))[0],
         json.loads(data("push_destination.json"))[0],
     )
-    (row,) = listed(listing.streams(state_of(b=data("push_source.json"), a=data("push_destination.json"))))
+    (row,) = streams(state_of(b=data("push_source.json"), a=data("push_destination.json")))
     assert row["createdAt"] == source["createdAt"]
     assert row["publish"]["sessions"] == destination["publish"]["sessions"] + source["publish"]["sessions"]
     assert row["subscribe"] == {"leaveAt": 0, "sessions": source["subscribe"]["sessions"]}
@@ -132,31 +140,31 @@ def test_members_are_merged(
     zeros = {"bytes": 0, "packets": 0, "bitrate": 0}
     if member == "stats":
         expected = {"publish": {**zeros, "bytes": 2}, "subscribe": zeros}
-    (row,) = listed(listing.streams(state_of(a=body({"id": "x", **one}), b=body({"id": "x", **other}))))
+    (row,) = streams(state_of(a=body({"id": "x", **one}), b=body({"id": "x", **other})))
     assert row[member] == expected
 
 
 def test_members_that_no_node_sent_are_left_out() -> None:
     """A merge invents nothing but its scope."""
-    (row,) = listed(listing.streams(state_of(a=body({"id": "x"}), b=body({"id": "x"}))))
+    (row,) = streams(state_of(a=body({"id": "x"}), b=body({"id": "x"})))
     assert row == {"id": "x", "statsScope": "clusterNodeWork"}
 
 
 def test_streams_come_by_id_and_can_be_narrowed() -> None:
     """`nodes` counts only what those nodes said."""
     state = state_of(a=body(stream("y", ["p"]), stream("x")), b=body(stream("y", [], ["v"])))
-    assert [row["id"] for row in listed(listing.streams(state))] == ["x", "y"]
-    (row,) = listed(listing.streams(state, ["b"]))
+    assert [row["id"] for row in listed(streams(state))] == ["x", "y"]
+    (row,) = streams(state, ["b"])
     assert (row["id"], row["node"]) == ("y", "b")
     assert row["publish"]["sessions"] == []
-    assert listing.streams(state, ["z"]) == []
+    assert streams(state, ["z"]) == []
 
 
 def test_only_what_a_node_said_is_listed() -> None:
     """A pending session has no words yet."""
     state = state_of(a=b"[]")
     state.session_created("a", "publish", "x", "p", now=0)
-    assert listing.streams(state) == []
+    assert streams(state) == []
     assert listing.nodes_of_stream(state, "x", with_ids=True) == {}
 
 
@@ -189,3 +197,47 @@ def test_a_stream_without_sessions_has_none_to_hide() -> None:
     assert listed(listing.nodes_of_stream(state_of(a=b'[{"id":"x","publish":{}}]'), "x", with_ids=False)) == {
         "a": {"id": "x", "publish": {}}
     }
+
+
+def test_rows_are_made_anew_only_when_a_node_says_something_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each stream by itself; a snapshot with the same words makes none, though its bytes are others."""
+    made = []
+    row = listing._row
+    monkeypatch.setattr(listing, "_row", lambda name, parts: (made.append(name), row(name, parts))[1])
+    state = state_of(a=body(stream("x", ["p"]), stream("y")), b=body(stream("x", [], ["v"])))
+    rows = listing.StreamRows()
+
+    def encoded(alias: str, *said: dict[str, Any]) -> Any:
+        made.clear()
+        state.apply(alias, body(*said))
+        return json.loads(rows.encode(listing.take_streams(state)))
+
+    assert rows.encode(listing.take_streams(state)) == encoded_streams(state)
+    encoded("a", stream("x", ["p"]), stream("y"), stream("z"))
+    assert made == ["z"]
+    found = encoded("b", stream("x", [], ["v", "w"]))
+    assert made == ["x"]
+    assert found == streams(state)
+    assert [row["id"] for row in encoded("a", stream("z"), stream("x", ["p"]))] == ["x", "z"]
+    assert made == []
+
+
+def test_a_publisher_who_moves_takes_the_codecs_along() -> None:
+    """Who is a relay follows from what the other node says, while this one's words stay the same."""
+    rows = listing.StreamRows()
+    said = body({**stream("x", ["p"]), "codecs": [{"kind": "relayed"}]})
+    state = state_of(a=said, b=body({**stream("x", ["q"]), "codecs": [{"kind": "real"}]}))
+    (row,) = json.loads(rows.encode(listing.take_streams(state)))
+    assert row["codecs"] == [{"kind": "relayed"}]
+    push = session("r", cascade={"targetUrl": "http://a/whip/x", "sessionUrl": "http://a/session/x/p"})
+    state.apply("b", body({**stream("x", ["q"], [push]), "codecs": [{"kind": "real"}]}))
+    (row,) = json.loads(rows.encode(listing.take_streams(state)))
+    assert row["codecs"] == [{"kind": "real"}]
+
+
+def test_the_list_is_one_line() -> None:
+    """However a node wrote it: it stands in one line of an event stream."""
+    text = b'[{"id": "x",\r\n "a": [1,\r2,\n3,\r\n4]}]'
+    encoded = encoded_streams(state_of(a=text))
+    assert b"\n" not in encoded and b"\r" not in encoded
+    assert json.loads(encoded) == [{"id": "x", "a": [1, 2, 3, 4], "node": "a"}]

@@ -2,27 +2,15 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
 
 from cluster.fake import FAST, body, data, fake_node, stream
+from cluster.serving import served
 from liveman import config
-from liveman.access import ANYONE, MANAGE, PUBLISH, SUBSCRIBE, Identity
+from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
 from liveman.cluster import Cluster, Node
-from liveman.cluster.routes import routes
 from liveman.config import Secret
-from liveman.middleware import Guard, mount
-
-
-@asynccontextmanager
-async def served(cluster: Cluster, identity: Identity = ANYONE) -> AsyncIterator[ClientSession]:
-    app = web.Application()
-    mount(app, Guard(identify=lambda request: identity), routes(cluster))
-    async with TestServer(app) as server, ClientSession(server.make_url("/")) as client:
-        yield client
 
 
 @pytest.fixture
@@ -102,10 +90,10 @@ async def test_who_may_read(cluster: Cluster, identity: Identity, lists: int, ca
     """Lists: any bit for all streams; one stream: who may watch it."""
     async with served(cluster, identity) as client:
         statuses = []
-        for path in ("/api/nodes/", "/api/streams/", "/api/streams/cam", "/api/streams/other"):
-            async with client.get(path) as response:
+        for path in ("nodes/", "streams/", "sse/nodes", "sse/streams", "streams/cam", "streams/other"):
+            async with client.get(f"/api/{path}") as response:
                 statuses.append(response.status)
-    assert statuses == [lists, lists, cam, other]
+    assert statuses == [lists, lists, lists, lists, cam, other]
 
 
 async def test_a_scoped_caller_learns_no_session_ids(cluster: Cluster) -> None:

@@ -16,6 +16,7 @@ from liveman.cluster.changes import Changes
 from liveman.cluster.client import Client, Connector
 from liveman.cluster.decision import Decision
 from liveman.cluster.journal import Journal
+from liveman.cluster.lists import Lists
 from liveman.cluster.state import Kind, Node, NodeState, Role, State
 from liveman.cluster.watch import Timing, Watcher
 from liveman.errors import ConfigError, Conflict, Fault, NodeError
@@ -56,6 +57,7 @@ class Cluster:
         self.changes = Changes()
         """Of what is known of the nodes: to wait for the next one."""
         self._tasks = TaskOwner()
+        self.lists = Lists(lambda: self.state, self.changes, self._tasks.start)
         self._tags: dict[str, Node] = {}
         self._watchers: dict[str, Watcher] = {}
         self._owners: dict[str, TaskOwner] = {}

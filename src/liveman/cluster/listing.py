@@ -10,11 +10,24 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from liveman.cluster.state import NodeState, State
+from liveman.cluster.state import NodeState, State, StreamOnNode
 
-__all__ = ["node_row", "nodes_of_stream", "streams"]
+__all__ = [
+    "StreamRows",
+    "Streams",
+    "encode_nodes",
+    "node_row",
+    "node_rows",
+    "nodes_of_stream",
+    "take_streams",
+]
+
+Streams = Mapping[str, Mapping[str, StreamOnNode]]
+"""By alias, then by stream. Of each entry only what its snapshot said is read."""
 
 _Members = dict[str, Raw]
+_Parts = tuple[tuple[str, Raw, bool], ...]
+"""A stream as each node said it, by alias: its JSON there, and whether its publisher is there."""
 _STATS = ("bytes", "packets", "bitrate")
 
 
@@ -41,23 +54,53 @@ def node_row(state: NodeState) -> dict[str, Any]:
     return row
 
 
-def streams(state: State, nodes: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """All streams that nodes have told of, each merged over its nodes; `nodes` narrows them (empty: all)."""
-    wanted = frozenset(nodes)
-    rows: list[dict[str, Any]] = []
-    for name in sorted(state.streams):
-        nodes_of_it = state.streams[name]
-        parts = {
-            alias: _members(entry.raw)
-            for alias, entry in sorted(nodes_of_it.items())
-            if entry.raw is not None and (not wanted or alias in wanted)
+def node_rows(state: State) -> list[dict[str, Any]]:
+    """All nodes, by alias."""
+    return [node_row(state.nodes[alias]) for alias in sorted(state.nodes)]
+
+
+def encode_nodes(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The JSON array, in one line."""
+    return _array([_one_line(msgspec.json.encode(row)) for row in rows])
+
+
+def take_streams(state: State, nodes: Collection[str] | None = None) -> Streams:
+    """What the list of streams is made of, for a thread that makes it while the state changes.
+
+    ``nodes`` narrows it to what these have said; None: all.
+    """
+    return {
+        alias: node.streams.copy()
+        for alias, node in sorted(state.nodes.items())
+        if nodes is None or alias in nodes
+    }
+
+
+class StreamRows:
+    """The list of streams. Each row is kept for as long as no node says anything new of its stream."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, _Parts] = {}
+        """What each row was made of."""
+        self._rows: dict[str, bytes] = {}
+
+    def encode(self, streams: Streams) -> bytes:
+        """All streams that nodes have told of, each merged over its nodes: the JSON array, in one line."""
+        parts: dict[str, _Parts] = {}
+        for alias, entries in streams.items():
+            for name, entry in entries.items():
+                if entry.raw is not None:
+                    # No lists: tens of thousands of them would make the garbage collector look at everything.
+                    part = alias, entry.raw, _has_publisher(entry)
+                    parts[name] = (*parts.get(name, ()), part)
+        before, rows = self._parts, self._rows
+        self._rows = {
+            name: rows[name] if before.get(name) == parts[name] else _row(name, parts[name])
+            for name in sorted(parts)
         }
-        if len(parts) == 1:
-            ((alias, only),) = parts.items()
-            rows.append({**only, "node": alias})
-        elif parts:
-            rows.append(_merged(name, parts, {alias for alias in parts if nodes_of_it[alias].publishers}))
-    return rows
+        # The new ones in any case: the old ones would keep the bodies that they are views into.
+        self._parts = parts
+        return _array(list(self._rows.values()))
 
 
 def nodes_of_stream(state: State, stream: str, *, with_ids: bool) -> dict[str, Any]:
@@ -70,6 +113,35 @@ def nodes_of_stream(state: State, stream: str, *, with_ids: bool) -> dict[str, A
     if with_ids:
         return dict(said)
     return {alias: _without_ids(raw) for alias, raw in said.items()}
+
+
+def _has_publisher(entry: StreamOnNode) -> bool:
+    """Whether the real publisher is there, and not a relay's end, as the nodes have said."""
+    return entry.publishing is not None and entry.sessions.get(entry.publishing) != "relay"
+
+
+def _row(name: str, parts: _Parts) -> bytes:
+    members = {alias: _members(raw) for alias, raw, _ in parts}
+    if len(parts) > 1:
+        row = _merged(name, members, {alias for alias, _, origin in parts if origin})
+    else:
+        ((alias, only),) = members.items()
+        row = {**only, "node": alias}
+    return _one_line(msgspec.json.encode(row))
+
+
+def _array(rows: list[bytes]) -> bytes:
+    if not rows:
+        return b"[]"
+    # The brackets at the rows: to set them around the whole would take a copy of it.
+    rows[0] = b"[" + rows[0]
+    rows[-1] += b"]"
+    return b",".join(rows)
+
+
+def _one_line(row: bytes) -> bytes:
+    """Without the line breaks that a node may have written; in JSON they are white space only."""
+    return row.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def _merged(name: str, parts: Mapping[str, _Members], origins: Collection[str]) -> dict[str, Any]:

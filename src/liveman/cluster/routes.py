@@ -1,4 +1,6 @@
-"""The lists of nodes and streams over HTTP."""
+"""The lists of nodes and streams over HTTP, and as event streams."""
+
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -6,7 +8,9 @@ from aiohttp import web
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule
 from liveman.cluster import listing
 from liveman.cluster.cluster import Cluster
-from liveman.middleware import INBOUND, Route
+from liveman.cluster.documents import answer
+from liveman.inbound import Answer, Inbound
+from liveman.middleware import INBOUND, Route, Signal
 
 __all__ = ["routes"]
 
@@ -14,12 +18,15 @@ _LIST = Rule(MANAGE | PUBLISH | SUBSCRIBE)
 _ONE = Rule(SUBSCRIBE, "stream")
 
 
-def routes(cluster: Cluster) -> list[Route]:
-    async def nodes(request: web.Request) -> web.Response:
-        return _json([listing.node_row(node) for node in cluster.nodes()])
+def routes(cluster: Cluster) -> list[Route | Signal]:
+    lists = cluster.lists
 
-    async def streams(request: web.Request) -> web.Response:
-        return _json(listing.streams(cluster.state, request.query.getall("nodes", ())))
+    async def nodes(inbound: Inbound) -> Answer | None:
+        return await answer(inbound, await lists.nodes.document())
+
+    async def streams(inbound: Inbound) -> Answer | None:
+        asked = [value for name, value in parse_qsl(inbound.query) if name == "nodes"]
+        return await answer(inbound, await lists.streams(asked).document())
 
     async def stream(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
@@ -27,8 +34,10 @@ def routes(cluster: Cluster) -> list[Route]:
         return _json(listing.nodes_of_stream(cluster.state, inbound.stream, with_ids=with_ids))
 
     return [
-        Route("GET", "/api/nodes/", nodes, _LIST),
-        Route("GET", "/api/streams/", streams, _LIST),
+        Signal("GET", "/api/nodes/", nodes, _LIST),
+        Signal("GET", "/api/streams/", streams, _LIST),
+        Signal("GET", "/api/sse/nodes", lists.nodes_feed.listen, _LIST),
+        Signal("GET", "/api/sse/streams", lists.streams_feed.listen, _LIST),
         Route("GET", "/api/streams/{stream}", stream, _ONE),
     ]
 
