@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.fake import body, data, session, stream
-from liveman.cluster.decision import Candidate, Decision
-from liveman.cluster.decision import CANDIDATES
+from liveman.cluster.decision import CANDIDATES, Candidate, Decision
 from liveman.cluster.placement import place
 from liveman.cluster.state import Kind, Node, State
 from liveman.cluster.wire import Strategy

@@ -67,10 +67,10 @@ async def test_a_stream_is_made_where_a_publisher_would_go_and_counts_at_once() 
 )
 async def test_nodes_narrow_the_choice(query: str, expected: str | None) -> None:
     """Without them it is the node with most free places."""
-    async with fake_node(streams=body(stream("x", ["p"]))) as a, fake_node() as b:
+    async with fake_node() as a, fake_node() as b:
         for node in (a, b):
             node.answers["POST"] = NO_CONTENT
-        async with client_of(a.url, b.url) as client:
+        async with client_of(a.url, NodeConfig("n1", b.url)) as client:
             status, _ = await ask(client, "POST", f"/api/streams/new{query}")
         assert status == (204 if expected else 503)
         assert [a.asked("POST"), b.asked("POST")] == [int(expected == "n0"), int(expected == "n1")]
