@@ -91,7 +91,7 @@ class Relay(Session):
         async with request as response:
             if response.status != 201:
                 text = (await _read(response)).strip()
-                raise RelayFailed(f"the peer answered with {response.status}: {text[:200]!r}")
+                raise RelayFailed(f"the peer answered with {response.status}: {text[:200]}")
             if "Location" not in response.headers:
                 raise RelayFailed("the peer answered with 201 without a Location")
             self._session_url = _resolved(self._endpoint, response.headers["Location"])
