@@ -21,6 +21,8 @@ from liveman.demo.relays import _resolved
 from liveman.demo.routes import NodeSettings
 from support.nodes import local_node, settled, stream_of, until
 
+THERE = {"Location": "/session/x/1"}
+
 Answer = Callable[[web.Request, str], Awaitable[web.Response]]
 
 
@@ -58,18 +60,20 @@ async def peer(answer: Answer) -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def willing(location: str = "/session/x/1") -> AsyncIterator[Peer]:
-    """A source that takes part, with a peer connection for each offer."""
+async def willing(before: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[Peer]:
+    """One that takes part, with a peer connection for each offer, when ``before`` has come to its end."""
     connections: list[RTCPeerConnection] = []
 
     async def answer(_request: web.Request, offer: str) -> web.Response:
+        if before:
+            await before()
         connections.append(connection := new_peer())
         await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         for transceiver in connection.getTransceivers():
-            transceiver.direction = "sendonly"
+            transceiver.direction = "sendrecv"  # the offer's half of it is what comes out
         await connection.setLocalDescription()
         text = connection.localDescription.sdp
-        return web.Response(status=201, text=text, headers={"Location": location})
+        return web.Response(status=201, text=text, headers=THERE)
 
     async with peer(answer) as found:
         try:
@@ -132,7 +136,6 @@ def test_a_relative_location_replaces_the_path_alone(location: str, session: str
 
 BAD_SDP = "v=0\r\nm=audio 9 RTP 0\r\n"
 NO_MEDIA = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
-THERE = {"Location": "/session/x/1"}
 
 
 @pytest.mark.parametrize(
@@ -240,30 +243,39 @@ async def test_a_node_with_a_token_wants_it_for_relays() -> None:
         assert (await cascade(node, "cam", {}, headers=authorised))[0] == 500
 
 
-@pytest.mark.parametrize("mode", ["pull", "push"])
-async def test_a_stream_that_ends_meanwhile_ends_what_the_peer_then_makes(mode: str) -> None:
-    """The peer answers when the stream has gone: its session is DELETEd."""
+@pytest.mark.parametrize(("mode", "is_stream_deleted"), [("pull", True), ("push", True), ("push", False)])
+async def test_what_ends_meanwhile_ends_what_the_peer_then_makes(mode: str, is_stream_deleted: bool) -> None:
+    """The peer answers when the stream, or the publisher of a push, has gone: its session is DELETEd."""
     asked, go_on = asyncio.Event(), asyncio.Event()
 
-    async def late(_request: web.Request, _offer: str) -> web.Response:
+    async def wait() -> None:
         asked.set()
         await go_on.wait()
-        return web.Response(status=201, text=NO_MEDIA, headers=THERE)
 
-    async with peer(late) as other, local_node() as node, aiohttp.ClientSession() as http:
+    async with willing(wait) as other, local_node() as node, aiohttp.ClientSession() as http:
         publisher = await publish(f"{node}/whip/cam", [Quadrants()]) if mode == "push" else None
         body = {"sourceUrl" if mode == "pull" else "targetUrl": f"{other.url}/w/x"}
         assert await cascade(node, "cam", body) == (200, "")
         await asked.wait()
-        async with http.delete(f"{node}/api/streams/cam") as response:
-            assert response.status == 204
+        if is_stream_deleted:
+            async with http.delete(f"{node}/api/streams/cam") as response:
+                assert response.status == 204
+        elif publisher:
+            await publisher.wait_connected()
+            await publisher.disconnect()
+
+            async def has_left() -> bool:
+                return (await stream_of(node, "cam"))["publish"]["leaveAt"] > 0
+
+            await until(has_left)
         go_on.set()
 
         async def deleted() -> bool:
             return ("DELETE", "/session/x/1", None) in other.seen
 
         await until(deleted)
-        assert await stream_of(node, "cam") is None
+        assert await has_relay(node, "cam") is None
+        assert (await stream_of(node, "cam") is None) == is_stream_deleted
         if publisher:
             await publisher.disconnect()
     assert await settled() == set()

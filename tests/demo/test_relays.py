@@ -193,8 +193,11 @@ async def test_a_publisher_who_hangs_up_ends_the_push(nodes: list[str]) -> None:
     publisher = await publish(f"{a}/whip/hangs-up", [Quadrants()])
     async with await subscribe(f"{a}/whep/hangs-up"):
         await push(a, b, "hangs-up")
-        await publisher.disconnect()
-        await settles(b, "hangs-up", -1)
+        # A destination that was not told would wait for his return as well, with this viewer.
+        async with await subscribe(f"{b}/whep/hangs-up", kinds=["video"]) as viewer:
+            await viewer.wait_for_frames(1, PATIENCE)
+            await publisher.disconnect()
+            await settles(b, "hangs-up", -1)
         await settles(a, "hangs-up", 1)
         async with await publish(f"{a}/whip/hangs-up", [Quadrants(), Tone()]):
             await push(a, b, "hangs-up")
