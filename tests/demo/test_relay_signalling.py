@@ -134,6 +134,27 @@ def test_a_relative_location_replaces_the_path_alone(location: str, session: str
     assert str(_resolved(URL("http://a:1/api/whip/b/cam?token=x"), location)) == session
 
 
+async def test_of_several_codecs_in_an_answer_the_first_counts() -> None:
+    """It is what a real node sends; the others it could."""
+    async with willing() as other, local_node() as node:
+        assert await cascade(node, "cam", {"sourceUrl": f"{other.url}/whep/x"}) == (200, "")
+        await until(lambda: has_relay(node, "cam"))
+        codecs = (await stream_of(node, "cam"))["codecs"]
+        assert {each["kind"]: each["codec"] for each in codecs} == {"audio": "opus", "video": "vp8"}
+
+
+async def declining(_request: web.Request, offer: str) -> web.Response:
+    """An answer without media in any direction."""
+    connection = new_peer()
+    await connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+    for transceiver in connection.getTransceivers():
+        transceiver.direction = "inactive"
+    await connection.setLocalDescription()
+    text = connection.localDescription.sdp
+    await connection.close()
+    return web.Response(status=201, text=text, headers=THERE)
+
+
 BAD_SDP = "v=0\r\nm=audio 9 RTP 0\r\n"
 NO_MEDIA = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 
@@ -151,6 +172,7 @@ NO_MEDIA = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
         (saying(201, "{}", THERE), "not usable: SdpInvalidSyntax", True),
         (saying(201, NO_MEDIA, THERE), "not usable", True),
         (saying(201, BAD_SDP, THERE), "not usable", True),
+        (declining, "not usable: it takes neither audio nor video", True),
         (saying(201, "a=b\n" * 20_000, THERE), "more than 65536 bytes", True),
     ],
 )

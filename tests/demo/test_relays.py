@@ -115,7 +115,7 @@ async def test_a_pull_carries_the_picture_under_another_name(nodes: list[str]) -
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_a_late_viewer_behind_two_relays_sees_it_move(nodes: list[str], codec: str) -> None:
-    """Nothing is encoded anew, and his wish for a whole picture reaches the publisher two nodes away."""
+    """What goes from node to node is the same codec, and what he sees is no still."""
     a, b, c = nodes
     stream = f"far-{codec}"
     async with await publisher_of(f"{a}/whip/{stream}", codec):
@@ -133,6 +133,29 @@ async def test_a_late_viewer_behind_two_relays_sees_it_move(nodes: list[str], co
         assert listed[0][0]["codec"] == codec.lower()
     for node in nodes:
         await settles(node, stream, -1 if node != c else 0)
+
+
+async def test_a_wish_for_a_whole_picture_reaches_the_publisher(nodes: list[str]) -> None:
+    """Two nodes away; by himself he makes one every few seconds, which would be a long wait."""
+    a, b, c = nodes
+    async with await publish(f"{a}/whip/wish", [MovingPicture()]) as publisher:
+        (sender,) = publisher.peer.getSenders()
+        wished: list[None] = []
+        make_one = sender._send_keyframe
+        sender._send_keyframe = lambda: (wished.append(None), make_one())
+        await push(a, b, "wish")
+        await pull(c, b, "wish")
+        async with await subscribe(f"{c}/whep/wish", kinds=["video"]) as early:
+            await early.wait_for_frames(1, PATIENCE)
+
+        async def heard() -> bool:
+            """Not when one of his own pictures comes first: then another viewer has to come."""
+            before = len(wished)
+            async with await subscribe(f"{c}/whep/wish", kinds=["video"]) as late:
+                await late.wait_for_frames(1, PATIENCE)
+            return len(wished) > before
+
+        await until(heard, PATIENCE)
 
 
 async def publisher_of(url: str, codec: str) -> Publisher:
