@@ -12,7 +12,7 @@ from aiohttp import web
 from aiortc import RTCIceServer, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSessionDescription
 
 from liveman.demo import peers
-from liveman.demo.client import SignallingFailed, publish, subscribe
+from liveman.demo.client import SignallingFailed, publish, publishing_peer, subscribe
 from liveman.demo.nodes import BuildinNode
 from liveman.demo.pictures import QUADRANTS, MovingPicture, Quadrants, Tone, quadrant_colours
 from support.nodes import settled
@@ -97,6 +97,24 @@ async def test_closing_leaves_no_task(shared_node: BuildinNode) -> None:
         await hasty.close()
     await viewer.close()
     await publisher.close()
+    assert await settled() == set()
+
+
+@pytest.mark.parametrize("steps", range(0, 24, 2))
+async def test_a_peer_may_be_closed_while_it_shakes_hands(steps: int) -> None:
+    """However far DTLS has come: what is about to receive leaves no task behind."""
+    sender, receiver = await publishing_peer([Quadrants(), Tone()]), peers.new_peer()
+    await receiver.setRemoteDescription(sender.localDescription)
+    dtls = receiver.getTransceivers()[0].receiver.transport
+    begun = asyncio.Event()
+    dtls.on("statechange", begun.set)
+    await receiver.setLocalDescription()
+    await sender.setRemoteDescription(receiver.localDescription)
+    await begun.wait()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await receiver.close()
+    await sender.close()
     assert await settled() == set()
 
 

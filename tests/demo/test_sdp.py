@@ -3,7 +3,7 @@
 import pytest
 
 from liveman.demo.refusal import Refused
-from liveman.demo.sdp import check_syntax, parse_fragment, usable_offer
+from liveman.demo.sdp import check_syntax, parse_fragment, usable_sdp
 
 HOST = "candidate:1 1 udp 2130706431 192.0.2.2 50000 typ host"
 
@@ -52,7 +52,7 @@ def test_an_offer_loses_what_would_stop_the_connection() -> None:
         f"a={HOST.replace(' 1 ', ' 2 ', 1)}",
     ]
     offer = "\n".join([*kept[:3], *lost, *kept[3:]])
-    assert usable_offer(offer).split("\r\n") == [*kept, ""]
+    assert usable_sdp(offer).split("\r\n") == [*kept, ""]
 
 
 def test_blank_lines_are_no_fault() -> None:

@@ -17,7 +17,7 @@ def new_peer() -> RTCPeerConnection:
     """
     aioice.ice.get_host_addresses = _host_addresses
     aiortc.rtcicetransport.Connection = _Connection  # type: ignore[attr-defined]
-    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    return _Peer(RTCConfiguration(iceServers=[]))
 
 
 def _host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
@@ -26,6 +26,19 @@ def _host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     ipv6 = [ip.ip[0] for ip in ips if isinstance(ip.ip, tuple) and ip.ip[0] != "::1" and ip.ip[2] == 0]
     found = (ipv4 if use_ipv4 else []) or (ipv6 if use_ipv6 else []) or ["127.0.0.1"]
     return found[:_MOST_ADDRESSES]
+
+
+class _Peer(RTCPeerConnection):
+    """One that may be closed in the middle of its DTLS handshake.
+
+    That goes on while aiortc closes, and when it succeeds it starts what had been stopped.
+    """
+
+    async def close(self) -> None:
+        await super().close()
+        for transceiver in self.getTransceivers():
+            await transceiver.stop()
+            await transceiver.receiver.transport.stop()
 
 
 class _Connection(aioice.Connection):

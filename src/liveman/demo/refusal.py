@@ -9,4 +9,4 @@ class Refused(Exception):
     def __init__(self, status: int, text: str = "") -> None:
         self.status = status
         self.text = text
-        super().__init__(status, text)
+        super().__init__(f"{status}: {text}")

@@ -85,6 +85,7 @@ class _Node:
             "/api/streams/": {"GET": self.streams},
             "/api/streams/{}": {"GET": self.stream, "POST": self.create_stream, "DELETE": self.delete_stream},
             "/api/sse/streams": {"GET": self.events},
+            "/api/cascade/{}": {"POST": self.cascade},
             "/api/strategy/": {"GET": self.strategy},
             "/api/info": {"GET": self.info},
             "/metrics": {"GET": self.metrics},
@@ -157,7 +158,7 @@ class _Node:
         return web.Response(status=204)
 
     async def remove_session(self, request: web.Request, stream: str, session_id: str) -> web.Response:
-        await request.app[_SFU].remove(stream, session_id)
+        request.app[_SFU].remove(stream, session_id)
         return web.Response(status=204)
 
     async def change_session(self, request: web.Request, stream: str, session_id: str) -> web.Response:
@@ -200,8 +201,23 @@ class _Node:
         return web.Response(status=204)
 
     async def delete_stream(self, request: web.Request, stream: str) -> web.Response:
-        await request.app[_SFU].delete(stream)
+        request.app[_SFU].delete(stream)
         return web.Response(status=204)
+
+    async def cascade(self, request: web.Request, stream: str) -> web.Response:
+        """Begin a relay: the answer comes before it is connected, and says nothing of how that goes."""
+        body = await _json(request, {})
+        told = {key: body.get(key) or "" for key in ("token", "sourceUrl", "targetUrl")}
+        if not all(isinstance(value, str) for value in told.values()):
+            raise Refused(422, f"Failed to deserialize the JSON body: {', '.join(told)} have to be strings")
+        if bool(told["sourceUrl"]) == bool(told["targetUrl"]):
+            raise Refused(500, "src and dst cannot be empty at the same time")
+        sfu, token = request.app[_SFU], _in_header(told["token"])
+        if told["sourceUrl"]:
+            sfu.pull(_in_header(stream), told["sourceUrl"], token)
+        else:
+            sfu.push(stream, told["targetUrl"], token)
+        return web.Response(text="")
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """The array of streams, at once and on each change; who reads slowly skips some of them."""
@@ -248,7 +264,9 @@ class _Node:
         )
 
     async def info(self, _request: web.Request) -> web.Response:
-        return _to_json({"version": "v0.9.0-buildin", "gitHash": "", "buildTime": "", "features": []})
+        return _to_json(
+            {"version": "v0.9.0-buildin", "gitHash": "", "buildTime": "", "features": ["cascade"]}
+        )
 
     async def metrics(self, request: web.Request) -> web.Response:
         streams = request.app[_SFU].streams.values()

@@ -1,10 +1,10 @@
-"""What the node reads of offers and trickle fragments, before aiortc gets them."""
+"""What the node reads of offers, answers and trickle fragments, before aiortc gets them."""
 
 import re
 
 from liveman.demo.refusal import Refused
 
-__all__ = ["check_syntax", "parse_fragment", "usable_offer"]
+__all__ = ["check_syntax", "parse_fragment", "usable_sdp"]
 
 _LINE = re.compile(r"[a-z]=")
 _CANDIDATE = re.compile(r"a=candidate:\S+ (?P<component>\d+) \S+ \d+ (?P<host>\S+) ")
@@ -17,8 +17,8 @@ def check_syntax(text: str) -> None:
             raise Refused(500, f"SdpInvalidSyntax: {line}")
 
 
-def usable_offer(text: str) -> str:
-    """The offer without the lines that keep aioice from connecting.
+def usable_sdp(text: str) -> str:
+    """An offer or answer without the lines that keep aioice from connecting.
 
     Looking up mDNS names delays the answer, and after an end of candidates aioice gives up on clients that
     named nothing else; their own connectivity checks lead to them anyway (RFC 8445 section 7.3.1.3).

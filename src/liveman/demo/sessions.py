@@ -19,12 +19,15 @@ from aiortc.stats import RTCTransportStats
 from liveman.demo.media import ForwardTrack, Hub
 from liveman.demo.peers import new_peer
 from liveman.demo.refusal import Refused
-from liveman.demo.sdp import check_syntax, parse_fragment, usable_offer
+from liveman.demo.sdp import check_syntax, parse_fragment, usable_sdp
 from liveman.tasks import TaskOwner
 
 __all__ = ["Kind", "Session", "Traffic", "now_ms"]
 
 Kind = Literal["publish", "subscribe"]
+
+#: Of the media, as this node sees it.
+_DIRECTIONS: Mapping[Kind, str] = {"publish": "recvonly", "subscribe": "sendonly"}
 
 
 def now_ms() -> int:
@@ -87,11 +90,34 @@ class Session:
         """
         check_syntax(offer)
         try:
-            return await self._accept(usable_offer(offer), hubs, preferred)
+            return await self._accept(usable_sdp(offer), hubs, preferred)
         except Refused:
             raise
         except Exception as error:  # aiortc raises anything on a malformed SDP
             raise Refused(500, f"{type(error).__name__}: {error}") from error
+
+    async def offer(self, hubs: Mapping[str, Hub], codecs: Mapping[str, RTCRtpCodecParameters]) -> str:
+        """An offer that holds all candidates: a publisher's is open to every codec, a viewer's has these."""
+        if self.kind == "publish":
+            for kind in hubs:
+                self._pc.addTransceiver(kind, "recvonly")
+        for kind, codec in codecs.items():
+            self._add(kind, codec, hubs)
+        await self._pc.setLocalDescription()
+        return str(self._pc.localDescription.sdp)
+
+    async def take_answer(self, answer: str) -> None:
+        """Connect as the answer to our offer says. Raises Refused (500) for one that takes no media."""
+        check_syntax(answer)
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(usable_sdp(answer), "answer"))
+        except Exception as error:  # aiortc raises anything on a malformed SDP
+            raise Refused(500, f"{type(error).__name__}: {error}") from error
+        wanted = ("sendrecv", _DIRECTIONS[self.kind])
+        agreed = [t for t in self._pc.getTransceivers() if t.currentDirection in wanted]
+        if not agreed:
+            raise Refused(500, "it takes neither audio nor video")
+        self.codecs = {transceiver.kind: _choose(transceiver._codecs, ()) for transceiver in agreed}
 
     def forward(self, tasks: TaskOwner, hubs: Mapping[str, Hub]) -> None:
         """Hand on what a publisher sends, one track of each kind, until the session is closed."""
@@ -155,21 +181,23 @@ class Session:
         media = [m for m in SessionDescription.parse(offer).media if m.kind in hubs]
         if not media:
             raise Refused(500, "the offer has neither audio nor video")
-        direction = "recvonly" if self.kind == "publish" else "sendonly"
         for section in media:
             codec = _choose(find_common_codecs(CODECS[section.kind], section.rtp.codecs), preferred)
-            transceiver = self._pc.addTransceiver(section.kind, direction)
-            transceiver.setCodecPreferences(_only(codec, section.kind))
-            self.codecs.setdefault(section.kind, codec)
-            if self.kind == "subscribe":
-                track = hubs[section.kind].add(codec)
-                self._tracks.append(track)
-                transceiver.sender.replaceTrack(track)
-                # aiortc asks its encoder for a keyframe; here the publisher has to make one.
-                transceiver.sender._send_keyframe = track.want_keyframe  # type: ignore[method-assign]
+            self._add(section.kind, codec, hubs)
         await self._pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await self._pc.setLocalDescription()
         return str(self._pc.localDescription.sdp)
+
+    def _add(self, kind: str, codec: RTCRtpCodecParameters, hubs: Mapping[str, Hub]) -> None:
+        transceiver = self._pc.addTransceiver(kind, _DIRECTIONS[self.kind])
+        transceiver.setCodecPreferences(_only(codec, kind))
+        self.codecs.setdefault(kind, codec)
+        if self.kind == "subscribe":
+            track = hubs[kind].add(codec)
+            self._tracks.append(track)
+            transceiver.sender.replaceTrack(track)
+            # aiortc asks its encoder for a keyframe; here the publisher has to make one.
+            transceiver.sender._send_keyframe = track.want_keyframe  # type: ignore[method-assign]
 
 
 def _choose(common: Sequence[RTCRtpCodecParameters], preferred: Collection[str]) -> RTCRtpCodecParameters:

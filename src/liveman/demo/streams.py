@@ -2,15 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Awaitable, Collection
+from typing import Any, TypeVar
 
 from liveman.demo.media import Hub
 from liveman.demo.refusal import Refused
+from liveman.demo.relays import Relay, RelayFailed, relay_client
 from liveman.demo.sessions import Kind, Session, now_ms
+from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
 __all__ = ["Bell", "Sfu", "Stream"]
+
+log = get_logger("liveman.demo")
+
+T = TypeVar("T")
 
 #: How long a session that left stays listed, milliseconds.
 LEFT_LISTED = 30_000
@@ -20,6 +26,10 @@ ORPHAN_GRACE = 5_000
 CONNECT_WITHIN = 30_000
 #: Between two looks at all streams, seconds; traffic is sampled at every second one.
 TICK = 1.0
+#: How long the sessions may take to end when the node ends, seconds.
+CLOSE_WITHIN = 1.0
+
+_TAKEN = "A connection has already been established"
 
 
 class Bell:
@@ -134,15 +144,22 @@ class Sfu:
         self.streams: dict[str, Stream] = {}
         self.bell = Bell()
         self._tasks = TaskOwner()
+        self._closing = TaskOwner()
 
     async def __aenter__(self) -> "Sfu":
+        self._http = relay_client()
+        await self._closing.__aenter__()
         await self._tasks.__aenter__()
         self._tasks.start("look at the streams", self._look())
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await asyncio.gather(*(self._end(stream) for stream in list(self.streams.values())))
         await self._tasks.__aexit__(*error)
+        for stream in list(self.streams.values()):
+            self._end(stream)
+        await self._closing.drain(CLOSE_WITHIN)
+        await self._closing.__aexit__(*error)
+        await self._http.close()
 
     async def snapshot(self, names: Collection[str] = ()) -> list[dict[str, Any]]:
         """The streams as the API shows them: all, or those with these names."""
@@ -157,22 +174,33 @@ class Sfu:
         self.bell.ring()
         return stream
 
-    async def delete(self, name: str) -> None:
+    def delete(self, name: str) -> None:
         """End a stream and all its sessions. Raises Refused (404)."""
         if name not in self.streams:
             raise Refused(404, "resource not exists")
-        await self._end(self.streams[name])
+        self._end(self.streams[name])
 
     async def publish(self, name: str, offer: str) -> tuple[Session, str]:
         """A publisher's session and the answer to its offer. Raises Refused (409, 500)."""
-        stream = self.streams.get(name)
-        if stream and stream.has_publisher:
-            raise Refused(409, "A connection has already been established")
-        return await self._join(name, "publish", offer)
+        self._need_no_publisher(name)
+        return await self._accept(name, "publish", offer)
 
     async def subscribe(self, name: str, offer: str) -> tuple[Session, str]:
         """A viewer's session and the answer to its offer. Raises Refused (500)."""
-        return await self._join(name, "subscribe", offer)
+        return await self._accept(name, "subscribe", offer)
+
+    def pull(self, name: str, source_url: str, token: str) -> None:
+        """Begin to publish here what a WHEP url sends. Raises Refused (409; 500 for a bad url)."""
+        self._need_no_publisher(name)
+        relay = Relay("publish", self._changed, self._http, source_url, token)
+        self._tasks.start("make a relay", self._relay(relay, *self._admit(name, relay)))
+
+    def push(self, name: str, target_url: str, token: str) -> None:
+        """Begin to send what is published here to a WHIP url. Raises Refused (404; 500 for a bad url)."""
+        if name not in self.streams:
+            raise Refused(404, "stream not exists")
+        relay = Relay("subscribe", self._changed, self._http, target_url, token)
+        self._tasks.start("make a relay", self._relay(relay, *self._admit(name, relay)))
 
     def find(self, name: str, session_id: str, missing: str = "session not exists") -> Session | None:
         """A session that is here, if it is. Raises Refused (404) for an unknown stream."""
@@ -180,54 +208,96 @@ class Sfu:
             raise Refused(404, missing)
         return next((s for s in self.streams[name].sessions if s.id == session_id), None)
 
-    async def remove(self, name: str, session_id: str) -> None:
+    def remove(self, name: str, session_id: str) -> None:
         """End a session; a publisher's ends its stream too. Raises Refused (404) for an unknown stream."""
         session = self.find(name, session_id)
         if session is None:
             return
         stream = self.streams[name]
         if session is stream.publisher:
-            await self._end(stream)
+            self._end(stream)
         else:
-            stream.leave(session)
+            self._leave(stream, session)
             if stream.is_empty:
-                await self._end(stream)
+                self._end(stream)
             self.bell.ring()
-            await session.close()
 
-    async def _join(self, name: str, kind: Kind, offer: str) -> tuple[Session, str]:
+    def _need_no_publisher(self, name: str) -> None:
+        if name in self.streams and self.streams[name].has_publisher:
+            raise Refused(409, _TAKEN)
+
+    async def _accept(self, name: str, kind: Kind, offer: str) -> tuple[Session, str]:
+        session = Session(kind, self._changed)
+        stream, is_new = self._admit(name, session)
+        answering = session.accept(offer, stream.hubs, stream.mime_types)
+        return session, await self._join(stream, session, answering, is_new)
+
+    async def _relay(self, relay: Relay, stream: Stream, is_new: bool) -> None:
+        try:
+            await self._join(stream, relay, self._connect(relay, stream), is_new)
+        except (RelayFailed, Refused) as error:
+            log.warning("a relay failed", stream=stream.name, peer=relay.peer, reason=str(error))
+
+    async def _connect(self, relay: Relay, stream: Stream) -> None:
+        if relay.kind == "publish":
+            await relay.connect(stream.hubs, {})
+            return
+        publisher = stream.publisher
+        if publisher is None:
+            raise RelayFailed("nobody publishes the stream")
+        await relay.connect(stream.hubs, publisher.codecs)
+        if stream.publisher is not publisher:
+            raise RelayFailed("the publisher has left")
+
+    def _admit(self, name: str, session: Session) -> tuple[Stream, bool]:
+        """The stream, with this session among those joining; whether it is new."""
         is_new = name not in self.streams
         stream = self.create(name) if is_new else self.streams[name]
-        session = Session(kind, self._changed)
         stream.joining.append(session)
+        return stream, is_new
+
+    async def _join(self, stream: Stream, session: Session, connecting: Awaitable[T], is_new: bool) -> T:
+        """List a session once it has been connected; of one that has not, nothing stays."""
         try:
-            answer = await session.accept(offer, stream.hubs, stream.mime_types)
-            if self.streams.get(name) is not stream:
+            result = await connecting
+            if self.streams.get(stream.name) is not stream:
                 raise Refused(404, "stream not exists")
         except BaseException:
-            self._tasks.start("close a session", session.close())
+            self._close(session)
             stream.joining.remove(session)
             if is_new and stream.is_empty:
-                await self._end(stream)
+                self._end(stream)
             raise
         stream.joining.remove(session)
         stream.add(session)
         session.forward(self._tasks, stream.hubs)
         self.bell.ring()
-        return session, answer
+        return result
 
-    async def _end(self, stream: Stream) -> None:
+    def _end(self, stream: Stream) -> None:
         if self.streams.get(stream.name) is stream:
             del self.streams[stream.name]
         self.bell.ring()
-        await asyncio.gather(*(session.close() for session in stream.sessions))
+        for session in stream.sessions:
+            self._close(session)
+
+    def _leave(self, stream: Stream, session: Session) -> None:
+        """A session leaves; with a publisher go the relays that sent on what he sent."""
+        if session.left_at:
+            return
+        relays = [s for s in stream.viewers.values() if isinstance(s, Relay) and session.kind == "publish"]
+        for leaving in (session, *relays):
+            stream.leave(leaving)
+            self._close(leaving)
+
+    def _close(self, session: Session) -> None:
+        self._closing.start("close a session", session.close())
 
     def _changed(self, session: Session) -> None:
         if session.gone:
             for stream in self.streams.values():
                 if session in stream.sessions:
-                    stream.leave(session)
-                    self._tasks.start("close a session", session.close())
+                    self._leave(stream, session)
         self.bell.ring()
 
     async def _look(self) -> None:
@@ -240,10 +310,9 @@ class Sfu:
                 stream.left = [s for s in stream.left if now - s.left_at < LEFT_LISTED]
                 for session in stream.sessions:
                     if session.state != "connected" and now - session.created_at > CONNECT_WITHIN:
-                        stream.leave(session)
-                        self._tasks.start("close a session", session.close())
+                        self._leave(stream, session)
                 if stream.is_empty and now - stream.subscribe_leave_at > ORPHAN_GRACE:
-                    await self._end(stream)
+                    self._end(stream)
                 if ticks % 2 == 0:
                     for session in stream.sessions:
                         await session.measure()
