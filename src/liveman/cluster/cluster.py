@@ -180,6 +180,13 @@ class Cluster:
             random=randrange,
         )
 
+    def preview(self, kind: Kind, stream: str, nodes: Sequence[str] = ()) -> Decision:
+        """What would be decided for a session now, relays included."""
+        decision = self.place(kind, stream, nodes=nodes)
+        if kind == "subscribe" and decision.refusal == "full":
+            return self.plan_relay(stream, nodes=nodes)
+        return decision
+
     def reserve(self, alias: str, role: Role, stream: str) -> str:
         """Take the place of a session that a node is about to be asked for, so that two do not get it.
 

@@ -9,10 +9,11 @@ from attrs import define
 from liveman.cluster.decision import Decision, decision_row
 from liveman.cluster.state import Kind
 
-__all__ = ["Entry", "Journal"]
+__all__ = ["KEPT", "Entry", "Journal"]
 
 _LOG = logging.getLogger("liveman.decisions")
 
+#: The most decisions in memory.
 KEPT = 1000
 
 

@@ -1,18 +1,24 @@
-"""The lists of nodes and streams over HTTP, and as event streams."""
+"""What can be read over HTTP: the lists of nodes and streams, also as event streams, and decisions."""
 
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 from aiohttp import web
 
-from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule
+from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule, stream_name
 from liveman.cluster import listing
 from liveman.cluster.cluster import Cluster
+from liveman.cluster.decision import decision_row
 from liveman.cluster.documents import answer
+from liveman.cluster.journal import KEPT
+from liveman.cluster.state import Kind
+from liveman.errors import BadRequest
 from liveman.inbound import Answer, Inbound
 from liveman.middleware import INBOUND, Route, Signal
 
 __all__ = ["routes"]
+
+_KINDS: dict[str, Kind] = {"whip": "publish", "whep": "subscribe"}
 
 _LIST = Rule(MANAGE | PUBLISH | SUBSCRIBE)
 _ONE = Rule(SUBSCRIBE, "stream")
@@ -33,12 +39,27 @@ def routes(cluster: Cluster) -> list[Route | Signal]:
         with_ids = inbound.identity.stream == "*"
         return _json(listing.nodes_of_stream(cluster.state, inbound.stream, with_ids=with_ids))
 
+    async def placement(request: web.Request) -> web.Response:
+        query = request.query
+        stream = stream_name(quote(query.get("stream", ""), safe=""))
+        if (kind := _KINDS.get(query.get("kind", ""))) is None:
+            raise BadRequest("Say kind=whip for a publisher, or kind=whep for a viewer.")
+        return _json(decision_row(cluster.preview(kind, stream, query.getall("nodes", ()))))
+
+    async def decisions(request: web.Request) -> web.Response:
+        limit = request.query.get("limit", str(KEPT))
+        if not limit.isdecimal() or not limit.isascii() or not 1 <= int(limit[:9]) <= KEPT:
+            raise BadRequest(f"limit is a number from 1 to {KEPT}.")
+        return _json(cluster.journal.newest(stream=request.query.get("stream"), limit=int(limit)))
+
     return [
         Signal("GET", "/api/nodes/", nodes, _LIST),
         Signal("GET", "/api/streams/", streams, _LIST),
         Signal("GET", "/api/sse/nodes", lists.nodes_feed.listen, _LIST),
         Signal("GET", "/api/sse/streams", lists.streams_feed.listen, _LIST),
         Route("GET", "/api/streams/{stream}", stream, _ONE),
+        Route("GET", "/api/placement", placement, _LIST),
+        Route("GET", "/api/decisions", decisions, _LIST),
     ]
 
 
