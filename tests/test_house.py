@@ -56,6 +56,7 @@ PURE = {
     "liveman.ice.link",
     "liveman.ice.rewrite",
     "liveman.cluster.wire",
+    "liveman.cluster.snapshot",
     "liveman.cluster.state",
     "liveman.cluster.health",
     "liveman.cluster.placement",

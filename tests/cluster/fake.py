@@ -87,6 +87,11 @@ class FakeNode:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def connected(self) -> int:
+        """How many connections are open."""
+        return len(self._writers)
+
     def asked(self, line: str) -> int:
         """How often a request began so."""
         return sum(1 for each, _ in self.received if each.startswith(line))

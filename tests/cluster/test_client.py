@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from cluster.fake import EVENTS_HEAD, FakeNode, answer, as_json, fake_node, hang
-from liveman.cluster.client import Client, NoEvents
+from cluster.fake import EVENTS_HEAD, FakeNode, answer, as_json, fake_node, hang, until
+from liveman.cluster.client import Client, Listing, NoEvents
 from liveman.cluster.state import Node
 from liveman.config import Secret
 from liveman.errors import NodeError, NodeTimeout, NodeUnreachable
@@ -39,7 +39,7 @@ def unused_port() -> int:
 async def test_a_request_carries_the_nodes_token_and_nothing_invented(client: Client, fake: FakeNode) -> None:
     """No User-Agent, no Accept-Encoding, no length on a GET."""
     node = Node("a", fake.url, Secret("s3cret"))
-    assert await client.streams(node) == b"[]"
+    assert await client.streams(node) == Listing(b"[]")
     assert fake.fields("GET /api/streams/") == {
         "host": f"127.0.0.1:{fake.port}",
         "authorization": "Bearer s3cret",
@@ -65,7 +65,7 @@ async def test_without_a_token_none_is_sent(client: Client, fake: FakeNode) -> N
 async def test_a_node_may_live_below_a_path(client: Client, fake: FakeNode, suffix: str, prefix: str) -> None:
     """The path is kept as it is written."""
     fake.answers[f"GET {prefix}/api/streams/"] = as_json(b"[]")
-    assert await client.streams(Node("a", fake.url + suffix)) == b"[]"
+    assert await client.streams(Node("a", fake.url + suffix)) == Listing(b"[]")
 
 
 async def test_a_node_may_have_an_ipv6_address(client: Client) -> None:
@@ -83,7 +83,7 @@ async def test_a_node_may_have_an_ipv6_address(client: Client) -> None:
         pytest.skip("this machine has no IPv6")
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert await client.streams(Node("a", f"http://[::1]:{port}")) == b"[]"
+        assert await client.streams(Node("a", f"http://[::1]:{port}")) == Listing(b"[]")
         assert f"Host: [::1]:{port}".encode() in await seen
 
 
@@ -136,7 +136,7 @@ async def test_a_compressed_body_is_not_unpacked(client: Client, fake: FakeNode)
     """Nobody asked for it, and a small one may grow without limit."""
     packed = gzip.compress(b"[]")
     fake.answers["GET /api/streams/"] = answer("200 OK", "Content-Encoding: gzip", body=packed)
-    assert await client.streams(Node("a", fake.url)) == packed
+    assert await client.streams(Node("a", fake.url)) == Listing(packed)
 
 
 async def test_what_a_node_does_not_tell_is_none(client: Client, fake: FakeNode) -> None:
@@ -209,7 +209,31 @@ async def test_every_failure_is_a_node_error(fake: FakeNode, script: object, err
         assert "s3cret" not in caught.value.detail
         assert len(caught.value.detail) < 300
         del fake.answers["GET /api/streams/"]
-        assert await client.streams(node) == b"[]"
+        assert await client.streams(node) == Listing(b"[]")
+
+
+async def test_a_list_that_has_not_changed_is_not_sent_again(client: Client, fake: FakeNode) -> None:
+    """It is asked for by the name that the node gave it, and what one has already is given back."""
+    node = Node("a", fake.url)
+    fake.answers["GET /api/streams/"] = answer("200 OK", 'ETag: W/"1"', body=b"[]")
+    seen = await client.streams(node)
+    assert seen == Listing(b"[]", 'W/"1"')
+    assert "if-none-match" not in fake.fields("GET /api/streams/")
+    fake.answers["GET /api/streams/"] = b'HTTP/1.1 304 Not Modified\r\nETag: W/"1"\r\n\r\n'
+    assert await client.streams(node, seen) is seen
+    assert fake.fields("GET /api/streams/")["if-none-match"] == 'W/"1"'
+    fake.answers["GET /api/streams/"] = answer("200 OK", 'ETag: "2"', body=b"[ ]")
+    assert await client.streams(node, seen) == Listing(b"[ ]", '"2"')
+
+
+@pytest.mark.parametrize("seen", [None, Listing(b"[]")])
+async def test_not_modified_answers_only_who_has_asked_so(
+    client: Client, fake: FakeNode, seen: Listing | None
+) -> None:
+    """Otherwise it is an answer like any other that is of no use."""
+    fake.answers["GET /api/streams/"] = b"HTTP/1.1 304 Not Modified\r\n\r\n"
+    with pytest.raises(NodeError, match="answered with 304"):
+        await client.streams(Node("a", fake.url), seen)
 
 
 async def test_a_refused_connection_is_told_apart(client: Client) -> None:
@@ -231,7 +255,7 @@ async def test_sixteen_mebibytes_are_accepted(fake: FakeNode) -> None:
     """A large cluster's list is no flood."""
     async with Client(connect=1, total=10, retries=()) as client:
         fake.answers["GET /api/streams/"] = as_json(b" " * 16 * 1024 * 1024)
-        assert len(await client.streams(Node("a", fake.url))) == 16 * 1024 * 1024
+        assert len((await client.streams(Node("a", fake.url))).body) == 16 * 1024 * 1024
 
 
 @pytest.mark.parametrize(
@@ -317,3 +341,37 @@ async def test_each_node_has_the_way_that_is_given() -> None:
                 await client.streams(Node("b", other.url))
         assert [alias for alias, _ in given] == ["a", "b"]
         assert all(each.closed for _, each in given)
+
+
+async def test_a_node_can_be_forgotten() -> None:
+    """Its own connections are closed, a request on them fails; others', and those to come, are not touched."""
+    async with fake_node() as one, fake_node() as other:
+        one.answers["GET /api/info"] = hang
+        a, b = Node("a", one.url), Node("b", other.url)
+        connectors = {node.alias: aiohttp.TCPConnector() for node in (a, b)}
+        async with Client(
+            connector=lambda node: connectors[node.alias], connect=1, total=10, retries=()
+        ) as client:
+            await client.streams(a)
+            await client.streams(b)
+            waiting = asyncio.ensure_future(client.info(a))
+            await until(lambda: one.asked("GET /api/info"))
+            await client.forget("a")
+            with pytest.raises(NodeError):
+                await waiting
+            assert connectors["a"].closed
+            assert not connectors["b"].closed
+            await client.forget("a")
+            await client.forget("nobody")
+            connectors["a"] = aiohttp.TCPConnector()
+            assert await client.streams(a) == Listing(b"[]")
+        assert all(each.closed for each in connectors.values())
+
+
+async def test_a_node_without_a_way_of_its_own_is_forgotten_harmlessly(
+    client: Client, fake: FakeNode
+) -> None:
+    """All share one connector then."""
+    await client.streams(Node("a", fake.url))
+    await client.forget("a")
+    assert await client.streams(Node("b", fake.url)) == Listing(b"[]")

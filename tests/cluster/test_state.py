@@ -81,6 +81,40 @@ def test_a_session_that_is_listed_twice_counts_once() -> None:
     assert counts(state, "a") == (1, 1, 0)
 
 
+def test_one_session_id_at_two_nodes_is_two_sessions() -> None:
+    """Each counts where it is; when it ends at one node, the other still has it."""
+    state = state_of("a", "b")
+    for alias in ("a", "b"):
+        state.apply(alias, body(stream("x", ["p"], ["v"])))
+    assert counts(state, "a") == counts(state, "b") == (1, 1, 0)
+    state.session_deleted("a", "x", "v")
+    assert (counts(state, "a"), counts(state, "b")) == ((1, 0, 0), (1, 1, 0))
+    assert state.find("x", "v") == "b"
+    state.apply("b", b"[]")
+    assert state.find("x", "v") is None
+
+
+def test_a_node_may_list_what_only_liveman_names() -> None:
+    """A reserved place is taken for that session then, and nothing breaks when the answer comes."""
+    state = state_of("a")
+    state.reserve("a", "publish", "x", "reserved 0")
+    state.apply("a", body(stream("x", ["reserved 0"])))
+    state.session_created("a", "publish", "x", "p", now=0, reserved="reserved 0")
+    state.session_deleted("a", "x", "reserved 0")
+    assert counts(state, "a") == (1, 0, 0)
+
+
+def test_a_pending_relay_stays_one_when_its_source_forgets_it() -> None:
+    """As a listed one does."""
+    state = state_of("a", "b")
+    state.apply("a", data("push_source.json"))
+    end = "10ffaa95-e375-43fa-b9d9-d4db8069d732"
+    state.session_created("b", "publish", "cam", end, now=0)
+    state.apply("a", b"[]")
+    state.apply("b", body(stream("other")))
+    assert counts(state, "b") == (0, 0, 1)
+
+
 def test_a_pending_session_counts_at_once_and_makes_its_stream_known() -> None:
     """Two fast publishers do not land on one place; a viewer finds the stream."""
     state = state_of("a", "b", pub_max=1)
@@ -160,6 +194,17 @@ def test_a_deleted_session_of_a_snapshot_frees_its_place_at_once() -> None:
     assert set(state.streams) == {"x"}
     state.apply("a", snapshot)
     assert counts(state, "a") == (1, 1, 0)  # The node says so still.
+
+
+def test_a_deleted_stream_comes_back_when_its_node_goes_on_listing_it() -> None:
+    """In the same words: it is still there, says the node."""
+    state = state_of("a")
+    snapshot = body(stream("x", ["p"], ["v"]))
+    state.apply("a", snapshot)
+    state.stream_deleted("a", "x")
+    assert (state.streams, counts(state, "a")) == ({}, (0, 0, 0))
+    state.apply("a", snapshot)
+    assert counts(state, "a") == (1, 1, 0)
 
 
 @pytest.mark.parametrize(("alias", "name", "id"), [("z", "x", "p"), ("a", "y", "p"), ("a", "x", "q")])

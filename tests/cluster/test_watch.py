@@ -292,11 +292,13 @@ async def test_a_hanging_node_never_delays_another() -> None:
 
 
 async def test_leaving_ends_all_requests_and_connections() -> None:
-    """Nothing is asked any more, listeners are let go."""
+    """Nothing is asked any more, listeners are let go, kept connections are closed."""
     async with fake_node(sse=True) as one, fake_node() as other:
         async with watched(Node("a", one.url), Node("b", other.url)):
             (writer,) = one.listeners
+            assert other.connected
         await until(writer.is_closing)
+        await until(lambda: not other.connected)
         received = len(other.received)
         for _ in range(10):
             await asyncio.sleep(0.01)

@@ -1,10 +1,14 @@
 """What nodes say, and what they must not say."""
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cluster.fake import body, data, session, stream
+from liveman.cluster import snapshot
 from liveman.cluster.wire import (
     Cascade,
     EventDecoder,
@@ -179,13 +183,13 @@ def test_events_are_cut_out_of_any_chunks(text: bytes, expected: list[bytes], si
     """However the bytes arrive."""
     decoder = EventDecoder()
     messages = [message for at in range(0, len(text), size) for message in decoder.feed(text[at : at + size])]
-    assert messages == expected
+    assert [b"".join(message) for message in messages] == expected
 
 
 def test_a_real_event_stream_gives_snapshots() -> None:
     """Six of them, each a whole list of streams."""
     messages = EventDecoder().feed(data("events.txt"))
-    assert [list(parse_streams(message)) for message in messages] == [["cam"]] * 6
+    assert [list(parse_streams(b"".join(message))) for message in messages] == [["cam"]] * 6
 
 
 def test_comments_are_signs_of_life() -> None:
@@ -212,6 +216,69 @@ def test_an_endless_message_is_refused(chunks: list[bytes]) -> None:
     with pytest.raises(NodeError, match="larger than 100 bytes"):
         for chunk in chunks:
             decoder.feed(chunk)
+
+
+@pytest.mark.parametrize("lines", [[b"x" * 100], [b"x" * 49, b"x" * 50], [b""] * 101, [b"x" * 5000] * 2])
+@pytest.mark.parametrize("size", [1, 1000, 20_000])
+def test_a_message_may_be_as_large_as_the_limit(lines: list[bytes], size: int) -> None:
+    """To the byte, however it is divided; one byte more is refused."""
+    text = b"\n".join(lines)
+    said = b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
+    chunks = [said[at : at + size] for at in range(0, len(said), size)]
+    decoder = EventDecoder(limit=len(text))
+    assert [b"".join(message) for chunk in chunks for message in decoder.feed(chunk)] == [text]
+    decoder = EventDecoder(limit=len(text) - 1)
+    with pytest.raises(NodeError, match=f"larger than {len(text) - 1} bytes"):
+        for chunk in chunks:
+            decoder.feed(chunk)
+
+
+@pytest.mark.parametrize("size", [1, 5, 4095, 4096, 4097, 100_000])
+def test_a_large_message_keeps_its_bytes(size: int) -> None:
+    """In how many pieces it may come."""
+    text = bytes(range(32, 127)) * 500
+    said = b": " + text + b"\ndata:" + text + b"\r\n" + text + b"\rdata: " + text + b"\n\n"
+    decoder = EventDecoder()
+    (message,) = [m for at in range(0, len(said), size) for m in decoder.feed(said[at : at + size])]
+    assert b"".join(message) == text.removeprefix(b" ") + b"\n" + text
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["id", "publish", "subscribe", "sessions", "leaveAt", "state", "cascade", "sessionUrl"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=30) | _json.map(lambda value: json.dumps([value]).encode()))
+def test_whatever_a_node_says_is_read_or_refused(text: bytes) -> None:
+    """There is no third way out, also for members of other types."""
+    for read in (snapshot.read, parse_stream, parse_strategy, parse_info):
+        with contextlib.suppress(NodeError):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    "number", ["-1", "9" * 30, "9" * 5000, "1e400", "1.5", "NaN", "true", '"1"', "1.0", "-0", "null"]
+)
+def test_a_time_of_leaving_is_a_number_or_refused(number: str) -> None:
+    """A node's clock may say anything: only whether there is a time counts."""
+    text = b'[{"id": "x", "subscribe": {"sessions": [{"id": "v", "leaveAt": %s}]}}]' % number.encode()
+    try:
+        found = snapshot.read(text)
+    except NodeError:
+        return
+    assert bool(found.left) is (float(number) != 0)
 
 
 def test_large_snapshots_are_read() -> None:

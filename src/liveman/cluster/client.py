@@ -6,14 +6,14 @@ of its own invention, longer header lines.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 import aiohttp
 from aiohttp import hdrs
-from attrs import frozen
+from attrs import field, frozen
 from yarl import URL
 
 from liveman.cluster.state import Node
@@ -21,11 +21,14 @@ from liveman.cluster.wire import MAX_BYTES
 from liveman.errors import NodeError, NodeTimeout, NodeUnreachable
 from liveman.logs import get_logger
 
-__all__ = ["Client", "Connector", "NoEvents", "Reply"]
+__all__ = ["LARGE", "Client", "Connector", "Listing", "NoEvents", "Reply", "joined"]
 
 log = get_logger("liveman.cluster")
 
 Connector = Callable[[Node], aiohttp.BaseConnector]
+
+#: What takes so many bytes that a thread does it better.
+LARGE = 256 * 1024
 
 #: Small documents: strategy, info, one stream.
 _SMALL = 1024 * 1024
@@ -42,6 +45,15 @@ _SEGMENT = "%!$&'()*+,;=:@"
 
 class NoEvents(NodeError):
     """The node has no event stream; poll it."""
+
+
+@frozen
+class Listing:
+    """The list of all of a node's streams."""
+
+    body: bytes = field(repr=False)
+    etag: str | None = None
+    """What names this state of it (RFC 9110 section 8.8.3), where the node has such names."""
 
 
 @frozen
@@ -74,7 +86,6 @@ class Client:
         self._endless = aiohttp.ClientTimeout(total=None, connect=connect)
         self._retries = retries
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,15 +93,25 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sessions.clear()
-        await self._stack.aclose()
+        for alias in list(self._sessions):
+            await self.forget(alias)
 
-    async def streams(self, node: Node) -> bytes:
-        """The list of all its streams, at most 16 MiB."""
-        status, body = await self._get(node, "/api/streams/", MAX_BYTES)
-        if status != 200:
-            raise NodeError(f"GET /api/streams/ was answered with {status}")
-        return body
+    async def forget(self, alias: str) -> None:
+        """Close the connections that only this node has; requests on them fail."""
+        if session := self._sessions.pop(alias, None):
+            await session.close()
+
+    async def streams(self, node: Node, seen: Listing | None = None) -> Listing:
+        """All its streams, at most 16 MiB; `seen` itself when the node says that it is as it was then."""
+        path = "/api/streams/"
+        etag = seen.etag if seen else None
+        async with self._request("GET", node, path, accept="application/json", etag=etag) as answer:
+            if answer.status == 304 and seen and etag:
+                return seen
+            if answer.status != 200:
+                raise NodeError(f"GET {path} was answered with {answer.status}")
+            body = await _read(answer, path, MAX_BYTES)
+            return Listing(body, answer.headers.get(hdrs.ETAG))
 
     async def stream(self, node: Node, stream: str) -> bytes | None:
         """One stream, by its decoded name; None: the node has none such."""
@@ -163,12 +184,6 @@ class Client:
             "DELETE", node, f"/session/{quote(stream, safe='')}/{quote(session, safe='')}"
         )
 
-    async def forget(self, alias: str) -> None:
-        """Close what is open to a node that was removed."""
-        session = self._sessions.pop(alias, None)
-        if session is not None:
-            await session.close()
-
     async def _tell(self, method: str, node: Node, path: str, *, json: object = None) -> Reply:
         async with self._request(method, node, path, json=json) as answer:
             try:
@@ -185,13 +200,7 @@ class Client:
         async with self._request("GET", node, path, accept="application/json") as answer:
             if answer.status != 200:
                 return answer.status, b""
-            chunks, size = [], 0
-            async for chunk in answer.content.iter_any():
-                size += len(chunk)
-                if size > limit:
-                    raise NodeError(f"GET {path} was answered with more than {limit} bytes")
-                chunks.append(chunk)
-            return 200, b"".join(chunks)
+            return 200, await _read(answer, path, limit)
 
     @asynccontextmanager
     async def _request(
@@ -201,12 +210,15 @@ class Client:
         path: str,
         *,
         accept: str | None = None,
+        etag: str | None = None,
         json: object = None,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {hdrs.AUTHORIZATION: f"Bearer {node.token.reveal()}"} if node.token else {}
         if accept:
             headers[hdrs.ACCEPT] = accept
+        if etag:
+            headers[hdrs.IF_NONE_MATCH] = etag
         with _translated(f"{method} {path}"):
             url = URL(node.url.rstrip("/") + path, encoded=True)
             session = self._session(node)
@@ -234,8 +246,24 @@ class Client:
                 max_field_size=32_768,
                 max_headers=256,
             )
-            self._stack.push_async_callback(session.close)
         return session
+
+
+async def _read(answer: aiohttp.ClientResponse, path: str, limit: int) -> bytes:
+    chunks, size = [], 0
+    async for chunk in answer.content.iter_any():
+        size += len(chunk)
+        if size > limit:
+            raise NodeError(f"GET {path} was answered with more than {limit} bytes")
+        chunks.append(chunk)
+    return await joined(chunks)
+
+
+async def joined(pieces: list[bytes]) -> bytes:
+    """The pieces as one. That many megabytes have to be found first takes tens of milliseconds."""
+    if sum(map(len, pieces)) > LARGE:
+        return await asyncio.to_thread(b"".join, pieces)
+    return b"".join(pieces)
 
 
 def _stream_path(stream: str) -> str:

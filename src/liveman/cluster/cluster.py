@@ -57,6 +57,7 @@ class Cluster:
         self.changes = Changes()
         """Of what is known of the nodes: to wait for the next one."""
         self._tasks = TaskOwner()
+        self._turn = asyncio.Lock()
         self.lists = Lists(lambda: self.state, self.changes, self._tasks.start)
         self._tags: dict[str, Node] = {}
         self._watchers: dict[str, Watcher] = {}
@@ -265,6 +266,7 @@ class Cluster:
             state=self._state,
             client=self.client,
             timing=self._timing,
+            turn=self._turn,
             start=owner.start,
             changed=self.changes.mark,
         )

@@ -10,21 +10,16 @@ from collections import OrderedDict
 from typing import Literal
 
 from attrs import define, field, frozen
-from msgspec import Raw
 
-from liveman.cluster import wire
+from liveman.cluster import snapshot, wire
 from liveman.cluster.health import NEW, Event, Health, after
+from liveman.cluster.snapshot import Kind, Role, Snapshot, StreamOnNode
 from liveman.config import NodeConfig, Secret
 
 __all__ = ["FULL", "PENDING_SECONDS", "Kind", "Node", "NodeState", "Place", "Role", "State", "StreamOnNode"]
 
 #: How long a session counts that no snapshot has confirmed.
 PENDING_SECONDS = 10.0
-
-Kind = Literal["publish", "subscribe"]
-Role = Literal["publish", "subscribe", "relay", "made"]
-"""Both ends of a relay take no place, but count as load. ``made`` is no session: under the id "" it keeps a
-stream that Liveman made, until a snapshot has that."""
 
 Place = tuple[int, int, int, str]
 """A node in the order of placement: rank, minus its free places for publishers, load, alias."""
@@ -48,25 +43,6 @@ class Node:
     @classmethod
     def from_config(cls, node: NodeConfig, kind: Literal["config", "api"] = "config") -> "Node":
         return cls(node.alias, node.url, node.token, node.mode, node.pub_max, node.sub_max, kind)
-
-
-@define(eq=False)
-class StreamOnNode:
-    """What one node has of one stream."""
-
-    raw: Raw | None = None
-    """Its JSON as the node said it; None when only pending sessions make it."""
-    sessions: dict[str, Role] = field(factory=dict)
-    """By the node's own id; those that have left are not here."""
-    publishers: int = 0
-    subscribers: int = 0
-    relays: int = 0
-    publishing: str | None = None
-    """The session that publishes here, a publisher's or a relay's, as the node said last."""
-    connected: bool = False
-    """Whether that session is connected."""
-    cascades: dict[str, wire.Cascade] = field(factory=dict)
-    """By the session of this node that is the relaying end: where its relay goes, or comes from."""
 
 
 @define(eq=False)
@@ -162,22 +138,45 @@ class State:
 
     def apply(self, alias: str, body: bytes) -> None:
         """Replace what the node contributed by this snapshot. An unusable one changes nothing: NodeError."""
+        if not self.has(alias, body):
+            self.replace(alias, snapshot.read(body))
+
+    def has(self, alias: str, body: bytes) -> bool:
+        """Whether what the node contributes is exactly this snapshot."""
         node = self.nodes[alias]
-        if body == node._body and not node._edited:
-            return
-        found = wire.parse_streams(body)
-        node._body, node._edited = body, False
+        return body == node._body and not node._edited
+
+    def replace(self, alias: str, by: Snapshot) -> None:
+        """Replace what the node contributed, by a snapshot that was read already.
+
+        The work grows with the streams, and with what is pending or relayed, not with the sessions.
+        """
+        node = self.nodes[alias]
+        node._body, node._edited = by.body, False
         self.version += 1
-        self._set_ends(node, _far_ends(found))
-        before, node.streams = node.streams, {}
+        self._set_ends(node, by.ends)
+        before, node.streams = node.streams, by.streams
         node.publishers = node.subscribers = node.relays = 0
-        for name, stream in found.items():
-            self._enter_listed(node, stream, before.get(name))
-        for (name, session), role in node._pending.items():
-            entry = node.streams.get(name) or self._enter(node, name)
-            self._put(node, name, entry, session, role)
-        for name in before.keys() - node.streams.keys():
-            self._unindex(node.node.alias, name)
+        for name, entry in node.streams.items():
+            self._index(alias, name, entry)
+            node.publishers += entry.publishers
+            node.subscribers += entry.subscribers
+            node.relays += entry.relays
+        for (name, session), role in list(node._pending.items()):
+            known = node.streams.get(name)
+            listed = known is not None and (session in known.sessions or (role == "made" and known.raw))
+            if listed or (name, session) in by.left:
+                self._settle(node, name, session)
+            else:
+                self._put(node, name, known or self._enter(node, name), session, role)
+        for name, entry in node.streams.items():
+            for session in self._ends.get(name, ()):
+                _make_relay(node, entry, session)
+        for name, old in before.items():
+            if name in node.streams:
+                _inherit_relays(node, node.streams[name], old)
+            else:
+                self._unindex(alias, name)
         self._reorder(node)
 
     def describe(self, alias: str, strategy: wire.Strategy | None, version: str | None) -> None:
@@ -201,7 +200,7 @@ class State:
             return
         if reserved in entry.sessions and session not in self._ends.get(stream, ()):
             entry.sessions[session] = entry.sessions.pop(reserved)
-            del node._pending[stream, reserved]
+            self._settle(node, stream, reserved)
         else:
             self._put(node, stream, entry, session, role)
             self._reorder(node)
@@ -228,10 +227,8 @@ class State:
         if node is None or entry is None or session not in entry.sessions:
             return
         _count(node, entry, entry.sessions.pop(session), -1)
-        if node._pending.pop((stream, session), None) is None:
+        if not self._settle(node, stream, session):
             node._edited = True
-        else:
-            self._deadlines.pop((alias, stream, session), None)  # A reservation has none.
         if entry.raw is None and not entry.sessions:
             del node.streams[stream]
             self._unindex(alias, stream)
@@ -287,34 +284,15 @@ class State:
         node.streams, node._pending, node._body = {}, {}, None
         node.publishers = node.subscribers = node.relays = 0
 
-    def _enter(self, node: NodeState, name: str, raw: Raw | None = None) -> StreamOnNode:
-        entry = node.streams[name] = StreamOnNode(raw)
-        self.streams.setdefault(name, {})[node.node.alias] = entry
+    def _enter(self, node: NodeState, name: str) -> StreamOnNode:
+        entry = node.streams[name] = StreamOnNode()
+        self._index(node.node.alias, name, entry)
         return entry
 
-    def _enter_listed(self, node: NodeState, stream: wire.Stream, before: StreamOnNode | None) -> None:
-        entry = self._enter(node, stream.id, stream.raw)
-        if node._pending.pop((stream.id, ""), None) is not None:
-            del self._deadlines[node.node.alias, stream.id, ""]
-        # A session that fed or was fed by a relay once stays one, whoever still says so.
-        relays = before.sessions if before and before.relays else {}
-        sides: tuple[tuple[Kind, wire.Group], ...] = (
-            ("publish", stream.publish),
-            ("subscribe", stream.subscribe),
-        )
-        for kind, group in sides:
-            for session in group.sessions:
-                if session.cascade is not None and _is_relay(session) and not session.leaveAt:
-                    entry.cascades[session.id] = session.cascade
-                if kind == "publish" and not session.leaveAt and not entry.connected:
-                    entry.publishing = session.id
-                    entry.connected = session.state in ("connected", "")
-                if node._pending.pop((stream.id, session.id), None) is not None:
-                    del self._deadlines[node.node.alias, stream.id, session.id]
-                if session.leaveAt or session.id in entry.sessions:
-                    continue
-                relay = _is_relay(session) or relays.get(session.id) == "relay"
-                self._put(node, stream.id, entry, session.id, "relay" if relay else kind)
+    def _settle(self, node: NodeState, name: str, session: str) -> bool:
+        """It is pending no more; whether it was."""
+        self._deadlines.pop((node.node.alias, name, session), None)  # A reservation has none.
+        return node._pending.pop((name, session), None) is not None
 
     def _put(self, node: NodeState, name: str, entry: StreamOnNode, session: str, role: Role) -> None:
         ends = self._ends.get(name)
@@ -322,6 +300,13 @@ class State:
             role = "relay"
         entry.sessions[session] = role
         _count(node, entry, role, 1)
+
+    def _index(self, alias: str, name: str, entry: StreamOnNode) -> None:
+        nodes = self.streams.get(name)
+        if nodes is None:
+            self.streams[name] = {alias: entry}
+        else:
+            nodes[alias] = entry
 
     def _unindex(self, alias: str, name: str) -> None:
         nodes = self.streams[name]
@@ -341,12 +326,8 @@ class State:
             known = self._ends.setdefault(stream, {})
             known[session] = known.get(session, 0) + 1
             for alias, entry in self.streams.get(stream, {}).items():
-                role = entry.sessions.get(session)
-                if role is not None and role != "relay":
-                    other = self.nodes[alias]
-                    _count(other, entry, role, -1)
-                    self._put(other, stream, entry, session, "relay")
-                    self._reorder(other)
+                _make_relay(self.nodes[alias], entry, session)
+                self._reorder(self.nodes[alias])
         node._ends = ends
 
     def _reorder(self, node: NodeState) -> None:
@@ -369,6 +350,22 @@ def _place(node: NodeState) -> Place | None:
     return rank, -free, node.subscribers + node.relays, node.node.alias
 
 
+def _inherit_relays(node: NodeState, entry: StreamOnNode, before: StreamOnNode) -> None:
+    """A session that fed or was fed by a relay once stays one, whoever still says so."""
+    if before.relays:
+        for session, role in before.sessions.items():
+            if role == "relay":
+                _make_relay(node, entry, session)
+
+
+def _make_relay(node: NodeState, entry: StreamOnNode, session: str) -> None:
+    role = entry.sessions.get(session)
+    if role is not None and role != "relay":
+        _count(node, entry, role, -1)
+        entry.sessions[session] = "relay"
+        _count(node, entry, "relay", 1)
+
+
 def _count(node: NodeState, entry: StreamOnNode, role: Role, by: int) -> None:
     if role == "publish":
         entry.publishers += by
@@ -379,18 +376,3 @@ def _count(node: NodeState, entry: StreamOnNode, role: Role, by: int) -> None:
     elif role == "relay":
         entry.relays += by
         node.relays += by
-
-
-def _is_relay(session: wire.Session) -> bool:
-    cascade = session.cascade
-    return cascade is not None and bool(cascade.source or cascade.target or cascade.session)
-
-
-def _far_ends(streams: dict[str, wire.Stream]) -> set[tuple[str, str]]:
-    return {
-        end
-        for stream in streams.values()
-        for group in (stream.publish, stream.subscribe)
-        for session in group.sessions
-        if session.cascade and not session.leaveAt and (end := wire.session_of(session.cascade.session))
-    }

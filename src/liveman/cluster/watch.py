@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from liveman.cluster import wire
-from liveman.cluster.client import Client, NoEvents
+from liveman.cluster import snapshot, wire
+from liveman.cluster.client import LARGE, Client, Listing, NoEvents, joined
 from liveman.cluster.health import retry_after
 from liveman.cluster.state import Node, NodeState, State
 from liveman.errors import NodeError
@@ -50,8 +50,11 @@ class Timing:
 
 
 class Watcher:
-    """Watches one node. `start` runs a named coroutine as a task that somebody owns; `changed` is called
-    after each change of the state."""
+    """Watches one node. `start` runs a named coroutine as a task that somebody owns.
+
+    `turn` is shared by all watchers: who has it takes a snapshot in, so that a hundred that come together
+    do not keep others waiting for all of them. `changed` is called after each change of the state.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Watcher:
         state: State,
         client: Client,
         timing: Timing,
+        turn: asyncio.Lock,
         start: Callable[[str, Coroutine[Any, Any, None]], object],
         changed: Callable[[], None],
     ) -> None:
@@ -69,6 +73,7 @@ class Watcher:
         self._state = state
         self._client = client
         self._timing = timing
+        self._turn = turn
         self._start = start
         self._changed = changed
         self._wake = asyncio.Event()
@@ -78,6 +83,8 @@ class Watcher:
         self._hurried = -math.inf
         """When the last attempt was due that a client's request has brought forward."""
         self._polls = node.mode == "poll"
+        self._seen: Listing | None = None
+        """What the last poll gave; None when it failed."""
         self._described = False
         self._describing = False
         self._told = ""
@@ -92,10 +99,10 @@ class Watcher:
                 if self._polls:
                     await self._poll()
             except NodeError as error:
-                self._missed += 1
-                self._described = False
-                self._failed(error.detail)
-                self.asked.set()
+                self._missed_it(error.detail)
+            except Exception as error:  # A mistake in here must not end the watching.
+                log.error("watching a node went wrong", node=self._node.alias, exc_info=error)
+                self._missed_it(f"unexpected {type(error).__name__}")
             await self._pause()
 
     def request_failed(self, reason: str) -> None:
@@ -123,9 +130,12 @@ class Watcher:
 
     async def _poll(self) -> None:
         start = time.perf_counter()
-        body = await self._client.streams(self._node)
+        # After a failure the node may be another one by now, with the same names for other states.
+        seen, self._seen = self._seen, None
+        listing = await self._client.streams(self._node, seen)
         took = time.perf_counter() - start
-        self._succeeded(body)
+        await self._take(listing.body)
+        self._seen = listing
         self._known.polled = took
 
     async def _listen(self) -> None:
@@ -139,11 +149,12 @@ class Watcher:
             ):
                 async for chunk in stream.iter_any():
                     lines = decoder.lines
-                    if messages := decoder.feed(chunk):
-                        self._succeeded(messages[-1])
-                        heard = True
+                    messages = decoder.feed(chunk)
+                    heard = heard or bool(messages)
                     if heard and decoder.lines > lines:
                         self._limit.reschedule(clock() + self._timing.silence)
+                    if messages:
+                        await self._take(await joined(messages[-1]))
         except TimeoutError:
             if self._wake.is_set():
                 return  # A client's request has failed meanwhile, which is counted already: connect anew.
@@ -189,10 +200,24 @@ class Watcher:
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
-    def _succeeded(self, body: bytes) -> None:
+    async def _take(self, body: bytes) -> None:
+        """Take in what the node said, after all that it said before."""
         alias = self._node.alias
-        self._state.expire(time.monotonic())
-        self._state.apply(alias, body)
+        if self._state.has(alias, body):
+            self._succeeded()
+            return
+        async with self._turn:
+            if len(body) > LARGE:
+                found = await asyncio.to_thread(snapshot.read, body)
+            else:
+                found = snapshot.read(body)
+            self._state.expire(time.monotonic())
+            self._state.replace(alias, found)
+            self._succeeded()
+            await asyncio.sleep(0)  # Others first, before the next one has its turn.
+
+    def _succeeded(self) -> None:
+        alias = self._node.alias
         if self._known.health.status != "up":
             self._state.happened(alias, "success")
         self._changed()
@@ -202,6 +227,12 @@ class Watcher:
         if not self._described and not self._describing:
             self._describing = True
             self._start(f"describe {alias}", self._describe())
+
+    def _missed_it(self, reason: str) -> None:
+        self._missed += 1
+        self._described = False
+        self._failed(reason)
+        self.asked.set()
 
     def _failed(self, reason: str) -> None:
         alias = self._node.alias

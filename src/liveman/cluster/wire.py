@@ -2,6 +2,9 @@
 
 Attributes of the decoded shapes carry the names that stand in the JSON. Members that are not named here pass
 through untouched: each stream's own bytes are kept. Bodies that cannot be used raise NodeError.
+
+What there may be a hundred thousand of is a msgspec struct: decoded in half the time of an attrs class, and
+nothing that the garbage collector need look at.
 """
 
 import re
@@ -9,8 +12,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from attrs import field, frozen
-from msgspec import Raw
+from attrs import frozen
+from msgspec import Raw, Struct
 
 from liveman.errors import NodeError
 from liveman.secret import parse_session_id
@@ -34,8 +37,7 @@ __all__ = [
 MAX_BYTES = 16 * 1024 * 1024
 
 
-@frozen
-class Cascade:
+class Cascade(Struct, frozen=True, gc=False):
     """One end of a relay, as the relaying side says it; `src`, `dst`, `resource` are older nodes' names."""
 
     sourceUrl: str | None = None
@@ -61,8 +63,7 @@ class Cascade:
         return self.sessionUrl or self.resource or ""
 
 
-@frozen
-class Session:
+class Session(Struct, frozen=True, gc=False):
     id: str
     leaveAt: int = 0
     """When it left, milliseconds; 0: it is there. One that left stays listed for a while."""
@@ -71,19 +72,17 @@ class Session:
     cascade: Cascade | None = None
 
 
-@frozen
-class Group:
+class Group(Struct, frozen=True, gc=False):
     """The publishing, or the subscribing, side of a stream."""
 
     sessions: tuple[Session, ...] = ()
 
 
-@frozen
-class Stream:
+class Stream(Struct, frozen=True, gc=False):
     id: str
-    publish: Group = Group()
-    subscribe: Group = Group()
-    raw: Raw = field(factory=Raw, repr=False)
+    publish: Group
+    subscribe: Group
+    raw: Raw
     """The stream's JSON, as the node wrote it; a view into the body that it came in."""
 
 
@@ -96,8 +95,7 @@ class Strategy:
     each_stream_max_sub: int | None = None
 
 
-@frozen
-class _WireStream:
+class _WireStream(Struct, frozen=True, gc=False):
     id: str
     publish: Group = Group()
     subscribe: Group = Group()
@@ -187,7 +185,8 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | Raw, what: str) ->
         ) from None
 
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+#: Pieces of a line are not left smaller than this, bytes. A field's name is shorter.
+_PIECE = 4096
 
 
 class EventDecoder:
@@ -201,48 +200,56 @@ class EventDecoder:
         self.lines = 0
         """How many whole lines have come, comments and blank ones too: a sign of life."""
         self._limit = limit
-        self._buffer = bytearray()
-        self._searched = 0
+        self._line = [b""]
+        """The pieces of the line that is coming."""
+        self._length = 0
         self._after_cr = False
         self._data: list[bytes] = []
         self._size = 0
+        """Of the data so far."""
         self._type = b""
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of the messages that this chunk completed."""
+    def feed(self, chunk: bytes) -> list[list[bytes]]:
+        """The data of the messages that this chunk completed, in pieces: joining many takes long."""
         if self._after_cr and chunk:
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
-        self._buffer += chunk
-        messages: list[bytes] = []
-        start = 0
-        for end in _LINE_END.finditer(self._buffer, self._searched):
-            self._line(bytes(self._buffer[start : end.start()]), messages)
-            start = end.end()
-            self._after_cr = end.group() == b"\r" and start == len(self._buffer)
-        del self._buffer[:start]
-        self._searched = len(self._buffer)
-        self._check(len(self._buffer))
+        messages: list[list[bytes]] = []
+        for piece in chunk.splitlines(keepends=True):
+            text = piece.rstrip(b"\r\n")
+            if len(self._line[-1]) < _PIECE:
+                self._line[-1] += text
+            else:
+                self._line.append(text)
+            self._length += len(text)
+            self._check(self._length - len(b"data: "))
+            if len(text) < len(piece):
+                self._end_line(messages)
+                self._line, self._length = [b""], 0
+        self._after_cr = self._after_cr or chunk.endswith(b"\r")
         return messages
 
-    def _check(self, more: int = 0) -> None:
+    def _check(self, more: int) -> None:
         if self._size + more > self._limit:
             raise NodeError(f"a message of the event stream is larger than {self._limit} bytes")
 
-    def _line(self, line: bytes, messages: list[bytes]) -> None:
+    def _end_line(self, messages: list[list[bytes]]) -> None:
+        first, *more = self._line
         if self.lines == 0:
-            line = line.removeprefix(b"\xef\xbb\xbf")
+            first = first.removeprefix(b"\xef\xbb\xbf")
         self.lines += 1
-        if not line:
+        if not first:
             if self._data and self._type in (b"", b"message"):
-                messages.append(b"\n".join(self._data))
+                messages.append(self._data)
             self._data, self._size, self._type = [], 0, b""
             return
-        name, _, value = line.partition(b":")
+        name, _, value = first.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
-            self._size += len(value)
-            self._check()
+            if self._data:
+                value = b"\n" + value
+            self._data += value, *more
+            self._size += len(value) + sum(map(len, more))
+            self._check(0)
         elif name == b"event":
             self._type = value
