@@ -4,10 +4,23 @@ import asyncio
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from cluster.fake import FakeNode, answer, as_json, body, fake_node, hang, stream, until
+from cluster.fake import (
+    EVENTS_HEAD,
+    FAST,
+    FakeNode,
+    answer,
+    as_json,
+    body,
+    fake_node,
+    hang,
+    stream,
+    until,
+)
 from cluster.watching import X, closing, events, status, watched
-from liveman.cluster import Node
+from liveman.cluster import Node, snapshot
+from liveman.cluster.wire import MAX_BYTES
 
 
 async def half(writer: asyncio.StreamWriter) -> None:
@@ -65,6 +78,62 @@ async def test_a_node_whose_event_stream_misbehaves(bad: Any, caplog: pytest.Log
     """The same, for one that is listened to."""
     async with fake_node(streams=X, sse=True) as node:
         await _misbehave(node, "sse", "GET /api/sse/streams", bad, caplog)
+
+
+@pytest.mark.parametrize("mode", ["poll", "sse"])
+async def test_a_list_over_the_limit_is_refused_and_told_of(
+    mode: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection that brings it is closed; one of just the limit is taken in."""
+    timing = evolve(FAST, total=10.0, silence=10.0)
+    most = X.ljust(MAX_BYTES)
+    gone = asyncio.Event()
+
+    async def too_large(writer: asyncio.StreamWriter) -> None:
+        head = EVENTS_HEAD + b"data: " if mode == "sse" else b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+        writer.write(head + most + b" ")
+        while not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.01)
+        gone.set()
+
+    said = events(b"data: " + most + b"\n\n", then="hang") if mode == "sse" else as_json(most)
+    async with fake_node() as node:
+        line = "GET /api/sse/streams" if mode == "sse" else "GET /api/streams/"
+        node.answers[line] = said
+        async with watched(Node("a", node.url, mode=mode), timing=timing) as cluster:
+            await until(lambda: "x" in cluster.state.streams)
+            node.answers[line] = too_large
+            cluster.node_failed("a", "reset")
+            await asyncio.wait_for(gone.wait(), 10)
+            await until(lambda: f"than {MAX_BYTES} bytes" in caplog.text)
+
+
+@pytest.mark.parametrize("mode", ["poll", "sse"])
+async def test_a_mistake_of_our_own_does_not_end_the_watching(
+    mode: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, counts as a failure of the node, and ends by itself; other nodes are not touched."""
+    read = snapshot.read
+
+    def mistaken(body: bytes) -> snapshot.Snapshot:
+        if b"strange" in body:
+            raise RuntimeError("a mistake")
+        return read(body)
+
+    monkeypatch.setattr(snapshot, "read", mistaken)
+    async with fake_node(streams=X, sse=True) as node, fake_node() as good:
+        nodes = [Node("bad", node.url, mode=mode), Node("good", good.url, mode="poll")]
+        async with watched(*nodes) as cluster:
+            node.streams = body(stream("strange"))
+            for writer in node.listeners:
+                writer.close()
+            await until(lambda: cluster.is_down("bad"))
+            assert status(cluster, "good") == "up"
+            node.streams = X
+            await until(lambda: status(cluster, "bad") == "up")
+            assert set(cluster.state.streams) == {"x"}
+    assert "a mistake" in caplog.text
 
 
 async def _misbehave(
