@@ -142,6 +142,13 @@ def event_node(streams: int) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
+def reporting_nodes(sessions: int, bytes: int) -> Iterator[Peer]:
+    """Any number of nodes whose lists change every second, each below a path; see the script."""
+    with _script("reporters.py", str(sessions), str(bytes), path="/") as peer:
+        yield peer
+
+
+@contextlib.contextmanager
 def telling_nodes(count: int, *, streams: int, sessions: int) -> Iterator[list[Peer]]:
     """So many nodes with so many streams each, and sessions of each; see the script for what they do."""
     _allow_files(500 + 2 * count)
