@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import ClientSession
 
-from liveman.config import ExtraIce, Http
+from liveman.config import ExtraIce, Http, NodeConfig
 from support.liveman import OFFER, liveman
 from support.raw_node import answer, raw_node
 
@@ -53,6 +53,15 @@ async def test_relays_and_errors_get_no_ice_servers() -> None:
         async with client.post("/whip/cam", data=OFFER, headers=SDP_TYPE) as response:
             assert response.status == 409
             assert "Link" not in response.headers
+
+
+async def test_a_direct_route_names_any_alias_that_a_node_may_have() -> None:
+    async with raw_node() as node, liveman(NodeConfig("Köln Süd", node.url)) as url:
+        async with ClientSession(url) as client:
+            async with client.post("/api/whep/Köln Süd/cam", data=OFFER, headers=SDP_TYPE) as response:
+                assert response.status == 201
+            async with client.delete(response.headers["Location"]) as response:
+                assert response.status == 204
 
 
 async def test_the_nodes_ice_servers_are_replaced_when_told_so() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from attrs import define, field
 
@@ -102,7 +103,7 @@ class Forwarder:
 
     async def direct(self, inbound: Inbound, action: Action) -> None:
         """POST /api/whip/{alias}/{stream}, /api/whep/…: to that node, as relays do."""
-        node = self.node_named(inbound.segments[2])
+        node = self.node_named(unquote(inbound.segments[2]))
         shown = inbound.header(b"authorization").removeprefix("Bearer ")
         relayed = verify_relay_token(
             self.secret, shown, alias=node.alias, kind=_KINDS[action], stream=inbound.stream

@@ -1,6 +1,7 @@
 """The signalling routes (RFC 9725, the WHEP draft) and what Liveman answers on them by itself."""
 
 from functools import partial
+from urllib.parse import unquote
 
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule
 from liveman.errors import BadRequest, WrongType
@@ -60,7 +61,7 @@ def _check_offer(inbound: Inbound) -> None:
 
 
 def _check_direct(forwarder: Forwarder, inbound: Inbound) -> None:
-    forwarder.node_named(inbound.segments[2])
+    forwarder.node_named(unquote(inbound.segments[2]))
     _check_offer(inbound)
 
 
