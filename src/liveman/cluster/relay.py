@@ -32,6 +32,7 @@ log = get_logger("liveman.cluster")
 ASK_SECONDS = 0.25
 #: How long a relay may look as if its source were gone: the two nodes' snapshots are not of the same age.
 LOST_SECONDS = 5.0
+_LATE = "The relay to another node was not ready in time."
 #: How soon after a refusal a viewer may try again, seconds.
 RETRY_SECONDS = 2
 
@@ -49,8 +50,8 @@ class _Flight:
     task: "asyncio.Task[None] | None" = None
     waiting: int = 0
     """How many viewers wait for it."""
-    failure: str = ""
-    """Why it came to nothing."""
+    failure: str = "The relay was given up."
+    """Why it came to nothing; "" when it did not."""
 
 
 @define(eq=False)
@@ -70,6 +71,7 @@ class Relays:
     _since: dict[str, dict[_Session, float]] = field(factory=dict, init=False, repr=False)
     """When a relay was first seen idle or lost, on the monotonic clock."""
     _tasks: TaskOwner = field(factory=TaskOwner, init=False, repr=False)
+    _ended: bool = field(default=False, init=False)
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -79,6 +81,7 @@ class Relays:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         await self._tasks.__aexit__(kind, error, trace)
 
     # For a viewer who waits.
@@ -88,12 +91,14 @@ class Relays:
         shows ``deadline`` at the latest. Raises NoPlace (503)."""
         tried: set[str] = set()
         failure = ""
-        while True:
+        while asyncio.get_running_loop().time() < deadline:
             flight = self._to_join(stream, nodes) or self._start(stream, nodes, tried, failure)
-            failure = await self._wait(flight, deadline)
+            await self._wait(flight, deadline)
+            failure = flight.failure
             if not failure:
                 return
             tried.add(flight.destination.alias)
+        raise NoPlace(failure or _LATE, retry_after=RETRY_SECONDS)
 
     def _to_join(self, stream: str, nodes: Collection[str]) -> _Flight | None:
         """A flight to a node that will have a place for one more."""
@@ -109,14 +114,13 @@ class Relays:
     def _start(self, stream: str, nodes: Sequence[str], tried: Collection[str], failure: str) -> _Flight:
         busy = {alias for name, alias in (*self._flights, *self._ending) if name == stream}
         decision = self.cluster.plan_relay(stream, nodes=nodes, exclude={*tried, *busy})
-        if decision.target is None:
+        if decision.target is None or self._ended:
             if not failure:
                 self.cluster.journal.record("subscribe", stream, decision).outcome = "refused"
             raise NoPlace(failure or decision.reason, retry_after=RETRY_SECONDS)
         return self._fly(stream, decision)
 
-    async def _wait(self, flight: _Flight, deadline: float) -> str:
-        """Why the flight came to nothing; "" when it did not."""
+    async def _wait(self, flight: _Flight, deadline: float) -> None:
         assert flight.task is not None
         flight.waiting += 1
         left = deadline - asyncio.get_running_loop().time()
@@ -126,8 +130,7 @@ class Relays:
         finally:
             flight.waiting -= 1
         if not done:
-            raise NoPlace("The relay to another node was not ready in time.", retry_after=RETRY_SECONDS)
-        return flight.failure
+            raise NoPlace(_LATE, retry_after=RETRY_SECONDS)
 
     # Making one.
 
@@ -155,6 +158,7 @@ class Relays:
             async with asyncio.timeout(self.options.check_attempts):
                 await self._ask(stream, source, destination)
                 await self._connected(stream, destination)
+            flight.failure = ""
         except TimeoutError:
             flight.failure = f"The relay to node {destination.alias} was not ready in time."
         except LivemanError as error:
