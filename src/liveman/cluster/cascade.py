@@ -12,11 +12,12 @@ from attrs import frozen
 
 from liveman.cluster import wire
 from liveman.cluster.decision import CANDIDATES, Candidate, Decision
-from liveman.cluster.state import NodeState, State, StreamOnNode
+from liveman.cluster.state import Node, NodeState, State, StreamOnNode
 from liveman.config import CascadeMode
 
-__all__ = ["Relay", "depths", "idle", "lost", "plan", "relays"]
+__all__ = ["Relay", "again", "depths", "idle", "lost", "plan", "relays"]
 
+_FULL = "No node has a free place for another subscriber of the stream"
 _DIRECT = re.compile(r"/api/(?:whip|whep)/([^/?#]+)/[^/?#]+$")
 
 
@@ -90,17 +91,10 @@ def plan(
     places. `nodes` names the only ones where it may end (empty: all), `exclude` those where it may not.
     """
     known = state.streams.get(stream, {})
-    sources = sorted(
-        (node.health.status != "up", depth, node.load, alias)
-        for alias, depth in depths(state, stream).items()
-        if depth < max_depth and (node := state.nodes[alias]).health.status != "down"
-    )
-    if not sources:
-        reason = "No node has a free place for another subscriber of the stream, and it cannot be relayed: "
-        reason += (
-            "nobody publishes it." if not depths(state, stream) else "its relays are as deep as allowed."
-        )
-        return Decision("refuse", None, reason, (), at, "full")
+    source = _source(state, stream, max_depth)
+    if source is None:
+        why = "its relays are as deep as allowed" if depths(state, stream) else "nobody publishes it"
+        return Decision("refuse", None, f"{_FULL}, and it cannot be relayed: {why}.", (), at, "full")
     rows = []
     for _, _, _, alias in state.order:
         node, entry = state.nodes[alias], known.get(alias)
@@ -110,7 +104,7 @@ def plan(
             rejected = "not asked for"
         elif alias in exclude:
             rejected = "tried already"
-        elif entry is not None and (entry.publishers or entry.publishing):
+        elif entry is not None and (entry.publishers or entry.publishing in entry.sessions):
             rejected = "it has the stream"
         elif free <= 0:
             rejected = "full"
@@ -118,21 +112,33 @@ def plan(
     rows.sort()
     candidates = tuple(Candidate(alias, -taken, why) for _, _, taken, _, alias, why in rows[:CANDIDATES])
     if not rows or rows[0][0]:
-        reason = (
-            "No node has a free place for another subscriber of the stream, nor could take a relay of it."
-        )
-        return Decision("refuse", None, reason, candidates, at, "full")
+        return Decision("refuse", None, f"{_FULL}, nor could take a relay of it.", candidates, at, "full")
     equals = sum(1 for row in rows if row[:4] == rows[0][:4])
     destination = rows[random(equals) if equals > 1 else 0][4]
-    source = sources[0][3]
-    return Decision(
-        "cascade",
-        state.nodes[destination].node,
-        f"the stream is full everywhere; it is relayed from {source}",
-        candidates,
-        at,
-        source=state.nodes[source].node,
+    reason = f"the stream is full everywhere; it is relayed from {source.alias}"
+    return Decision("cascade", state.nodes[destination].node, reason, candidates, at, source=source)
+
+
+def again(state: State, stream: str, destination: str, *, max_depth: int, at: float) -> Decision:
+    """From where a stream is relayed once more to a node whose relay of it was lost, and that has viewers."""
+    node = state.nodes.get(destination)
+    source = _source(state, stream, max_depth)
+    if node is None or source is None or source.alias == destination:
+        return Decision("refuse", None, "No other node has the stream any more.", (), at, "unknown_stream")
+    entry = node.streams.get(stream)
+    candidate = Candidate(destination, node.sub_max - (entry.subscribers if entry else 0))
+    reason = f"the relay that it had was lost; it is relayed from {source.alias}"
+    return Decision("cascade", node.node, reason, (candidate,), at, source=source)
+
+
+def _source(state: State, stream: str, max_depth: int) -> Node | None:
+    """The node where another relay of the stream begins."""
+    carriers = sorted(
+        (state.nodes[alias].health.status != "up", depth, state.nodes[alias].load, alias)
+        for alias, depth in depths(state, stream).items()
+        if depth < max_depth
     )
+    return state.nodes[carriers[0][3]].node if carriers else None
 
 
 def idle(state: State) -> list[Relay]:

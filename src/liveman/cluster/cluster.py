@@ -153,6 +153,10 @@ class Cluster:
         known = self._state.nodes.get(alias)
         return known is None or known.health.status == "down"
 
+    def relay_again(self, stream: str, destination: str) -> Decision:
+        """Decide from where a stream is relayed to a node whose relay of it was lost."""
+        return cascade.again(self.state, stream, destination, max_depth=self._max_depth, at=time.time())
+
     def is_listening(self, alias: str) -> bool:
         """Whether the node tells of its streams' changes by itself."""
         watcher = self._watchers.get(alias)

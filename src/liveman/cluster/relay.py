@@ -307,7 +307,7 @@ class Relays:
         await self._delete(stream, [(alias, session)])
         self.cluster.session_deleted(alias, stream, session)
         if needed:
-            decision = self.cluster.plan_relay(stream, nodes=[alias], exclude=())
+            decision = self.cluster.relay_again(stream, alias)
             if decision.target is not None:
                 self._fly(stream, decision)
 
