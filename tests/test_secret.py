@@ -1,10 +1,19 @@
 """Session ids that are a route and a capability."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveman.secret import alias_tag, build_session_id, parse_session_id, verify_session_id
+from liveman.secret import (
+    alias_tag,
+    build_relay_token,
+    build_session_id,
+    parse_session_id,
+    verify_relay_token,
+    verify_session_id,
+)
 
 SECRET = b"s" * 32
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -67,3 +76,34 @@ def test_the_form_of_an_id_does_not_change_from_release_to_release() -> None:
     """Sessions outlive the Liveman that made them."""
     shown = build_session_id(SECRET, alias="buildin-0", kind="p", stream="demo", id="d6b4")
     assert shown == "d6b4.6rm2u6z6poyva52im"
+
+
+def test_a_relay_s_token_is_good_for_its_node_kind_and_stream_alone() -> None:
+    token = build_relay_token(SECRET, alias="b", kind="p", stream="cam", issued=1_800_000_000)
+    good = {"alias": "b", "kind": "p", "stream": "cam"}
+    assert verify_relay_token(SECRET, token, **good) == 1_800_000_000  # type: ignore[arg-type]
+    for changed in ({"alias": "a"}, {"kind": "s"}, {"stream": "cam2"}):
+        assert verify_relay_token(SECRET, token, **{**good, **changed}) is None  # type: ignore[arg-type]
+    assert verify_relay_token(b"t" * 32, token, **good) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda token: token.replace("1800000000", "1800000001"),
+        lambda token: token[:-1],
+        lambda token: token + "\n",
+        lambda token: token.upper(),
+        lambda token: "",
+        lambda token: "relay-" + "9" * 5000 + token[-33:],
+    ],
+)
+def test_an_altered_relay_token_is_none(change: Callable[[str], str]) -> None:
+    token = build_relay_token(SECRET, alias="b", kind="p", stream="cam", issued=1_800_000_000)
+    assert verify_relay_token(SECRET, change(token), alias="b", kind="p", stream="cam") is None
+
+
+def test_a_relay_s_token_does_not_open_what_a_session_s_mac_opens() -> None:
+    """The two are made under different names, though of the same parts."""
+    shown = build_session_id(SECRET, alias="b", kind="p", stream="cam", id="1")
+    assert shown[-8:] not in build_relay_token(SECRET, alias="b", kind="p", stream="cam", issued=1)
