@@ -284,7 +284,6 @@ def test_every_section_of_the_original_loads() -> None:
     assert len(config.extra_ice.ice_servers) == 2
     assert config.liveion.count == 0
     assert [line.partition(" ")[0] for line in warned] == [
-        "[cascade]",
         "[net4mqtt]",
         "[recorder]",
         "[auto_record]",
