@@ -11,6 +11,7 @@ from cluster.fake import body, session, stream
 from liveman.cluster import cascade
 from liveman.cluster.cascade import Relay, depths, idle, lost, relays
 from liveman.cluster.decision import Decision
+from liveman.cluster.placement import place
 from liveman.cluster.state import Node, State
 from liveman.secret import build_session_id
 from support.transcript import parse
@@ -268,6 +269,20 @@ def test_a_relay_is_lost_when_its_source_came_back_empty_or_has_no_publisher() -
     assert lost(state) == [("x", "b", "r")]
     state.apply("a", body(stream("x", ["p2"], ["s"])))
     assert lost(state) == []
+
+
+def test_a_publisher_is_not_sent_where_a_lost_relay_would_refuse_him() -> None:
+    """He comes back after his node died: to a node that takes him, and not to his viewers', who get a relay."""
+    state = build(
+        {"a": [stream("x", ["p"], [push("s", "b", "r")])], "b": [stream("x", ["r"], ["v"])], "c": []}
+    )
+    for _ in range(3):
+        state.happened("a", "failure")
+    decision = place(state, "publish", "x", at=1.0, random=lambda n: 0)
+    assert (decision.action, decision.target) == ("place", state.nodes["c"].node)
+    state.apply("b", body(stream("x", [], ["v"])))
+    decision = place(state, "publish", "x", at=1.0, random=lambda n: 0)
+    assert (decision.action, decision.target) == ("existing", state.nodes["b"].node)
 
 
 def test_of_a_broken_chain_the_first_is_lost() -> None:

@@ -15,7 +15,7 @@ from liveman.cluster.decision import CANDIDATES, Candidate, Decision
 from liveman.cluster.state import Node, NodeState, State, StreamOnNode
 from liveman.config import CascadeMode
 
-__all__ = ["Relay", "again", "depths", "idle", "lost", "plan", "relays"]
+__all__ = ["Relay", "again", "depths", "idle", "left_behind", "lost", "plan", "relays"]
 
 _FULL = "No node has a free place for another subscriber of the stream"
 _DIRECT = re.compile(r"/api/(?:whip|whep)/([^/?#]+)/[^/?#]+$")
@@ -160,15 +160,20 @@ def lost(state: State) -> list[tuple[str, str, str]]:
     destination, and the session there. Of several in a row only the first."""
     found = []
     for stream in _relayed_streams(state):
-        reached = depths(state, stream)
         hops = relays(state, stream)
-        for alias, entry in state.streams[stream].items():
-            if alias in reached or entry.publishing is None or not _is_relayed_to(entry):
-                continue
-            hop = hops.get(alias)
+        for alias in left_behind(state, stream):
+            entry, hop = state.streams[stream][alias], hops.get(alias)
             if hop is None or not _is_relayed_to(state.streams[stream][hop.source]):
+                assert entry.publishing is not None
                 found.append((stream, alias, entry.publishing))
     return found
+
+
+def left_behind(state: State, stream: str) -> set[str]:
+    """The nodes where a relay publishes that gets nothing from a publisher any more."""
+    known = state.streams[stream]
+    relayed = {alias for alias, entry in known.items() if entry.relays and _is_relayed_to(entry)}
+    return relayed - depths(state, stream).keys() if relayed else relayed
 
 
 def _relayed_streams(state: State) -> list[str]:

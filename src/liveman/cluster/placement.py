@@ -8,6 +8,7 @@ so that many instances of Liveman do not all take the same node between two snap
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from liveman.cluster import cascade
 from liveman.cluster.decision import CANDIDATES, Candidate, Decision, Refusal
 from liveman.cluster.state import FULL, Kind, Place, State, StreamOnNode
 
@@ -41,22 +42,25 @@ def place(
         if known is None:
             return _unknown(state, at)
         return _subscribe(state, known, nodes, exclude, at, random)
-    if known is not None and (decision := _publish_known(state, known, exclude, at)):
+    if known is not None and (decision := _publish_known(state, stream, known, exclude, at)):
         return decision
     return _publish_new(state, nodes, exclude, at, random)
 
 
 def _publish_known(
-    state: State, known: dict[str, StreamOnNode], exclude: Collection[str], at: float
+    state: State, stream: str, known: dict[str, StreamOnNode], exclude: Collection[str], at: float
 ) -> Decision | None:
     """To the origin, draining or not; else to where most subscribers wait; else to where it was made.
-    None: all were tried, or are draining."""
+    None: all were tried, are draining, or would refuse, as a relay has not noticed yet that it has ended."""
+    lost = cascade.left_behind(state, stream)
     rows = []
     for alias, entry in known.items():
         node = state.nodes[alias]
         rejected = None
         if alias in exclude:
             rejected = _TRIED
+        elif alias in lost:
+            rejected = "a relay is there, whose source has gone"
         elif node.draining and not entry.publishers:
             rejected = _DRAINING
         away = 0 if entry.publishers else 1 if node.health.status == "up" else 2
