@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
-from random import randrange
+from random import random
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +27,11 @@ from liveman.tasks import TaskOwner
 __all__ = ["Cluster"]
 
 log = get_logger("liveman.cluster")
+
+
+def _below(n: int) -> int:
+    """Any of the numbers below n; `randrange` takes ten times as long."""
+    return int(random() * n)
 
 
 class Cluster:
@@ -168,7 +173,7 @@ class Cluster:
         """Decide where a new session goes; `exclude` names the nodes that this request has tried already."""
         self._state.expire(time.monotonic())
         return placement.place(
-            self._state, kind, stream, nodes=nodes, exclude=exclude, at=time.time(), random=randrange
+            self._state, kind, stream, nodes=nodes, exclude=exclude, at=time.time(), random=_below
         )
 
     def plan_relay(
@@ -182,7 +187,7 @@ class Cluster:
             nodes=nodes,
             exclude=exclude,
             at=time.time(),
-            random=randrange,
+            random=_below,
         )
 
     def preview(self, kind: Kind, stream: str, nodes: Sequence[str] = ()) -> Decision:

@@ -103,12 +103,13 @@ def _publish_new(
         elif full:
             break  # All that follow are full too.
         if rejected is None:
-            end = bisect_right(order, (rank, taken, load, _LAST), lo=index)
-            best = order[index + random(end - index)][3] if end - index > 1 else alias
-            if best in exclude:
-                best = alias
-            if best != alias:
-                candidates[-1:] = [Candidate(best, -taken), candidates[-1]]
+            best = alias
+            if index + 1 < len(order) and order[index + 1][:3] == (rank, taken, load):
+                end = bisect_right(order, (rank, taken, load, _LAST), lo=index)
+                chosen = order[index + random(end - index)][3]
+                if chosen != alias and chosen not in exclude:
+                    best = chosen
+                    candidates[-1:] = [Candidate(best, -taken), candidates[-1]]
             reason = "it has most free places for publishers"
             return Decision("place", state.nodes[best].node, reason, tuple(candidates[:CANDIDATES]), at)
     if full:
