@@ -62,7 +62,7 @@ class Node:
 class Record:
     statuses: Counter = field(factory=Counter)
     slowest: float = 0.0
-    undeleted: set[str] = field(factory=set)
+    undeleted: set[str] = field(factory=set, repr=False)
     """Sessions, by the path of their Location, whose DELETE nobody confirmed."""
 
     @property

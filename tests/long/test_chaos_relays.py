@@ -265,14 +265,12 @@ async def test_relays_are_as_the_nodes_say_after_a_storm(
         scene.over.set()
         await asyncio.gather(*clients)
         record = scene.record
-        print(f"{record}\n{scene.done}")
         decisions = await get_json(f"{scene.url}/api/decisions?limit=1000")
-        relays = [each["outcome"] for each in decisions if each["action"] == "cascade"]
-        print(f"{len(relays)} relays: {relays}")
+        relays = [str(each["outcome"]) for each in decisions if each["action"] == "cascade"]
         assert record.slowest < LIMIT and not record.failures, record
         assert record.numbers <= {201, 204, 404, 409, 502, 503, 504}, record
         assert record.statuses["POST 201"] > 50, record
-        assert sum("connected after" in str(each) for each in relays) > 5
+        assert sum("connected after" in each for each in relays) > 5
         await delete_again(scene)
         await until_empty(scene.leftovers, scene)
         await until_empty(scene.difference, scene)

@@ -287,6 +287,11 @@ class Relays:
         for stream, alias, session in self._lasting("lost", cascade.lost(self.cluster.state), LOST_SECONDS):
             log.warning("a relay has lost its source", stream=stream, node=alias)
             self._end_soon(stream, alias, self._build_anew(stream, alias, session))
+        for stream, alias, session in self._lasting("loose", cascade.loose(self.cluster.state), LOST_SECONDS):
+            if any(name == stream for name, _ in self._flights):
+                continue  # It may feed the one that is being made.
+            log.warning("a relay has lost its destination", stream=stream, node=alias)
+            self._end_soon(stream, alias, self._delete(stream, [(alias, session)]))
 
     def _lasting(self, what: str, found: Collection[_Session], seconds: float) -> list[_Session]:
         """Those that are so for long enough, and that nothing is done about already."""
