@@ -13,6 +13,7 @@ from attrs import define, field
 from cluster.fake import FAST, session, stream
 from liveman import config
 from liveman.cluster import Cluster, Node, Relays
+from liveman.cluster.watch import Timing
 from liveman.config import Secret
 
 __all__ = ["RelayNode", "relay_nodes", "relaying"]
@@ -160,12 +161,18 @@ async def relay_nodes(*aliases: str) -> AsyncIterator[list[RelayNode]]:
 
 @asynccontextmanager
 async def relaying(
-    nodes: Sequence[RelayNode], *, sub_max: int = 1, token: str = "", max_depth: int = 3, **options: Any
+    nodes: Sequence[RelayNode],
+    *,
+    sub_max: int = 1,
+    token: str = "",
+    max_depth: int = 3,
+    timing: Timing = FAST,
+    **options: Any,
 ) -> AsyncIterator[tuple[Cluster, Relays]]:
     """Liveman's side of these nodes."""
     declared = [Node(each.alias, each.url, token=Secret(token), sub_max=sub_max) for each in nodes]
     given = {"check_attempts": 1, "check_tick_time": 20, **options}
-    async with Cluster(declared, options=config.Cluster(max_depth=max_depth), timing=FAST) as cluster:
+    async with Cluster(declared, options=config.Cluster(max_depth=max_depth), timing=timing) as cluster:
         relays = Relays(cluster, config.Cascade(**given), public="http://live.example", secret=b"k" * 32)
         async with relays:
             yield cluster, relays

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.fake import body, session, stream
 from liveman.cluster import cascade
-from liveman.cluster.cascade import Relay, depths, idle, lost, relays
+from liveman.cluster.cascade import Relay, depths, idle, loose, lost, relays
 from liveman.cluster.decision import Decision
 from liveman.cluster.placement import place
 from liveman.cluster.state import Node, State
@@ -120,7 +120,7 @@ def test_what_comes_from_abroad_begins_here_and_is_never_ended(mode: str) -> Non
     }
     state = build(abroad[mode] | {"b": []})
     assert depths(state, "x") == {"a": 0}
-    assert (relays(state, "x"), lost(state), idle(state)) == ({}, [], [])
+    assert (relays(state, "x"), lost(state), loose(state), idle(state)) == ({}, [], [], [])
     assert decide(state).action == "cascade"
 
 
@@ -283,6 +283,35 @@ def test_a_publisher_is_not_sent_where_a_lost_relay_would_refuse_him() -> None:
     state.apply("b", body(stream("x", [], ["v"])))
     decision = place(state, "publish", "x", at=1.0, random=lambda n: 0)
     assert (decision.action, decision.target) == ("existing", state.nodes["b"].node)
+
+
+@pytest.mark.parametrize("said", [PUSHED, PULLED], ids=["push", "pull"])
+def test_a_session_is_loose_when_the_destination_of_its_relay_came_back_without_it(said: Any) -> None:
+    """While that is away, or not heard yet, it may have it; and nobody else's session is ever loose."""
+    state = build({**said, "c": [stream("x", [], ["viewer"])]})
+    assert loose(state) == []
+    for _ in range(3):
+        state.happened("b", "failure")
+    assert loose(state) == []
+    state.happened("b", "success")
+    assert loose(state) == []
+    state.apply("b", body(stream("x", [], ["viewer too"])))
+    assert loose(state) == [("x", "a", "s")]
+    state.apply("b", body())
+    assert loose(state) == [("x", "a", "s")]
+    state.session_deleted("a", "x", "s")
+    assert loose(state) == []
+
+
+def test_a_pull_is_not_loose_before_it_was_made() -> None:
+    """The destination asks the source through Liveman's direct route, and lists it after the answer."""
+    state = build({"a": [stream("x", ["p"])], "b": []})
+    state.reserve("a", "relay", "x", "reserved 1")
+    assert loose(state) == []
+    state.session_created("a", "relay", "x", "s", 0.0, "reserved 1")
+    assert loose(state) == [("x", "a", "s")]
+    state.apply("b", body(stream("x", [pull("r", "a", "s")])))
+    assert loose(state) == []
 
 
 def test_of_a_broken_chain_the_first_is_lost() -> None:

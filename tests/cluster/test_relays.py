@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from cluster.fake import session, until
+from cluster.fake import FAST, session, until
 from cluster.relaying import RelayNode, relay_nodes, relaying
 from liveman.cluster import Cluster, Relays, relay
 from liveman.cluster.cascade import depths
@@ -222,6 +223,37 @@ async def test_a_relay_whose_publisher_left_is_removed(
         await until(lambda: three[1].deleted == [there])
         await until(lambda: "a" not in cluster.state.streams.get("x", {}))
         assert len(asked(three)) == 1, "there is nothing to build it from"
+
+
+async def test_a_relay_is_not_lost_before_both_its_nodes_were_polled(
+    three: list[RelayNode], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However seldom that is."""
+    monkeypatch.setattr(relay, "LOST_SECONDS", 0.02)
+    for node in three:
+        node.sse = False
+    async with relaying(three, mode=mode, timing=evolve(FAST, poll=0.5), maximum_idle_time=60_000) as (
+        cluster,
+        relays,
+    ):
+        await extend(relays, nodes=["b"])
+        await until(lambda: depths(cluster.state, "x") == {"a": 0, "b": 1})
+        assert not [node.deleted for node in three if node.deleted]
+
+
+async def test_what_feeds_a_relay_that_its_destination_has_lost_is_ended(
+    three: list[RelayNode], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The destination came back empty; the source would go on sending until it notices by itself."""
+    monkeypatch.setattr(relay, "LOST_SECONDS", 0.1)
+    async with relaying(three, mode=mode, maximum_idle_time=60_000) as (cluster, relays):
+        await extend(relays, nodes=["b"])
+        (fed,) = (each["id"] for each in three[0].sessions("x", "subscribe") if each["id"] != "v")
+        await until(lambda: depths(cluster.state, "x") == {"a": 0, "b": 1})
+        three[1].streams.clear()
+        await three[1].changed()
+        await until(lambda: three[0].deleted == [fed])
+        assert cluster.state.nodes["a"].relays == 0
 
 
 async def test_the_source_s_other_subscribers_are_closed_where_that_is_asked_for(

@@ -15,7 +15,7 @@ from liveman.cluster.decision import CANDIDATES, Candidate, Decision
 from liveman.cluster.state import Node, NodeState, State, StreamOnNode
 from liveman.config import CascadeMode
 
-__all__ = ["Relay", "again", "depths", "idle", "left_behind", "lost", "plan", "relays"]
+__all__ = ["Relay", "again", "depths", "idle", "left_behind", "loose", "lost", "plan", "relays"]
 
 _FULL = "No node has a free place for another subscriber of the stream"
 _DIRECT = re.compile(r"/api/(?:whip|whep)/([^/?#]+)/[^/?#]+$")
@@ -174,6 +174,30 @@ def left_behind(state: State, stream: str) -> set[str]:
     known = state.streams[stream]
     relayed = {alias for alias, entry in known.items() if entry.relays and _is_relayed_to(entry)}
     return relayed - depths(state, stream).keys() if relayed else relayed
+
+
+def loose(state: State) -> list[tuple[str, str, str]]:
+    """The sessions that feed a relay which its destination has no more, as after a restart: stream, alias of
+    the source, and the session there."""
+    found = []
+    for stream in _relayed_streams(state):
+        for alias, entry in state.streams[stream].items():
+            for session, role in state.sessions(alias, stream) if entry.relays else ():
+                if role != "relay" or session == entry.publishing or state.is_far_end(stream, session):
+                    continue
+                cascade = entry.cascades.get(session)
+                if cascade is None or _is_missing(state, stream, cascade):
+                    found.append((stream, alias, session))
+    return found
+
+
+def _is_missing(state: State, stream: str, cascade: wire.Cascade) -> bool:
+    """Whether a push goes to a node of ours that has told of its streams, without the session there."""
+    node, far = _node_of_url(state, cascade.target), wire.session_of(cascade.session)
+    if node is None or not node.heard or far is None or far[0] != stream:
+        return False
+    known = node.streams.get(stream)
+    return known is None or far[1] not in known.sessions
 
 
 def _relayed_streams(state: State) -> list[str]:

@@ -162,6 +162,11 @@ class Cluster:
         """Decide from where a stream is relayed to a node whose relay of it was lost."""
         return cascade.again(self.state, stream, destination, max_depth=self._max_depth, at=time.time())
 
+    @property
+    def poll_seconds(self) -> float:
+        """How old may be what is known of a node without an event stream."""
+        return self._timing.poll
+
     def is_listening(self, alias: str) -> bool:
         """Whether the node tells of its streams' changes by itself."""
         watcher = self._watchers.get(alias)

@@ -30,7 +30,8 @@ log = get_logger("liveman.cluster")
 
 #: How often a destination is asked for the stream that does not tell of itself, seconds.
 ASK_SECONDS = 0.25
-#: How long a relay may look as if its source were gone: the two nodes' snapshots are not of the same age.
+#: How long a relay may look as if its other end were gone: the two nodes' snapshots are not of the same age.
+#: At least twice as long as nodes are left unasked.
 LOST_SECONDS = 5.0
 _LATE = "The relay to another node was not ready in time."
 #: How soon after a refusal a viewer may try again, seconds.
@@ -284,9 +285,16 @@ class Relays:
             self._end_soon(relay.stream, relay.destination, self._delete(relay.stream, relay.ends))
 
     def _mend_lost(self) -> None:
-        for stream, alias, session in self._lasting("lost", cascade.lost(self.cluster.state), LOST_SECONDS):
+        state = self.cluster.state
+        patience = max(LOST_SECONDS, 2 * self.cluster.poll_seconds)
+        for stream, alias, session in self._lasting("lost", cascade.lost(state), patience):
             log.warning("a relay has lost its source", stream=stream, node=alias)
             self._end_soon(stream, alias, self._build_anew(stream, alias, session))
+        for stream, alias, session in self._lasting("loose", cascade.loose(state), patience):
+            if any(name == stream for name, _ in self._flights):
+                continue  # It may feed the one that is being made.
+            log.warning("a relay has lost its destination", stream=stream, node=alias)
+            self._end_soon(stream, alias, self._delete(stream, [(alias, session)]))
 
     def _lasting(self, what: str, found: Collection[_Session], seconds: float) -> list[_Session]:
         """Those that are so for long enough, and that nothing is done about already."""

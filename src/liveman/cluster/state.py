@@ -198,7 +198,7 @@ class State:
             entry = self._enter(node, stream)
         elif session in entry.sessions or (role == "made" and entry.raw is not None):
             return
-        if reserved in entry.sessions and session not in self._ends.get(stream, ()):
+        if reserved in entry.sessions and not self.is_far_end(stream, session):
             entry.sessions[session] = entry.sessions.pop(reserved)
             self._settle(node, stream, reserved)
         else:
@@ -272,6 +272,10 @@ class State:
             if session in entry.sessions:
                 return alias
         return None
+
+    def is_far_end(self, stream: str, session: str) -> bool:
+        """Whether a node says that its relay ends in this session."""
+        return session in self._ends.get(stream, ())
 
     def _forget(self, node: NodeState) -> None:
         # Which sessions of others its relays fed stays known: those are no origins while it is away.
