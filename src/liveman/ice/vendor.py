@@ -34,7 +34,9 @@ class VendorApi:
     used; an answer has at most 64 KiB and 10 seconds, and is taken as it stands, without decompression.
     """
 
-    def __init__(self, name: str, base: str, *, check: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, name: str, base: str, *, check: str, clock: Callable[[], float] = lambda: time.time()
+    ) -> None:
         """``name`` and ``check`` stand in errors: the vendor, and the options to look at when it refuses.
 
         ``base`` is the API's URL, without a final slash, and holds no secret.

@@ -105,13 +105,14 @@ def _shape(cls: type[IceProvider]) -> list[str]:
 
 async def _try(trial: Trial, vendor: FakeVendor | None) -> None:
     with trial.watched():
-        healthy = await _leases(trial)
         # Of one that is ill from the beginning all else would only repeat it.
+        healthy = await _leases(trial) and await _at_once(trial)
+        if healthy and vendor is not None:
+            healthy = await _lets_the_loop_turn(trial, vendor)
         if healthy:
-            for attempt in (_lifecycle, _at_once, _side_by_side, _cancelled, _closed_in_between, _expired):
+            for attempt in (_lifecycle, _side_by_side, _cancelled, _closed_in_between, _expired):
                 await attempt(trial)
             if vendor is not None:
-                await _vendor_blocked(trial, vendor)
                 await _vendor_odd(trial, vendor)
         await trial.settled()
 
@@ -139,6 +140,40 @@ async def _lease(
     return lease
 
 
+async def _at_once(trial: Trial) -> bool:
+    if not getattr(trial.cls, "immediate", False):
+        return True
+    async with trial.started("to compute") as provider:
+        lease = provider.lease(REQUEST)
+        try:
+            lease.send(None)
+        except StopIteration:
+            return True
+        lease.close()
+    trial.wrong("lease waits, although the provider is marked as immediate")
+    return False
+
+
+async def _lets_the_loop_turn(trial: Trial, vendor: FakeVendor) -> bool:
+    """A vendor that answers only once the event loop has turned."""
+    loop, good, blocked = asyncio.get_running_loop(), vendor.script, False
+
+    def patient(asked: Asked) -> Answer:
+        nonlocal blocked
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        blocked = blocked or not turned.wait(GRACE)
+        return good(asked) if callable(good) else good
+
+    vendor.script = patient
+    async with trial.started("without blocking") as provider:
+        await _lease(trial, "lease", provider)
+    vendor.script = good
+    if blocked:
+        trial.wrong("the event loop is blocked while the vendor is asked; all of Liveman would stop")
+    return not blocked
+
+
 async def _lifecycle(trial: Trial) -> None:
     unstarted = trial.make()
     await trial.run("lease without start", unstarted.lease(REQUEST))
@@ -153,23 +188,10 @@ async def _lifecycle(trial: Trial) -> None:
     await trial.fine("close after starting again", step(provider, "close"))
 
 
-async def _at_once(trial: Trial) -> None:
-    if not getattr(trial.cls, "immediate", False):
-        return
-    async with trial.started("to compute") as provider:
-        lease = provider.lease(REQUEST)
-        try:
-            lease.send(None)
-        except StopIteration:
-            return
-        lease.close()
-        trial.wrong("lease waits, although the provider is marked as immediate")
-
-
 async def _side_by_side(trial: Trial) -> None:
     """Every other one is cancelled; the rest must not notice."""
     async with trial.started("for many leases") as provider:
-        tasks = [asyncio.ensure_future(provider.lease(REQUEST)) for _ in range(_SIDE_BY_SIDE)]
+        tasks = [trial.begin(provider.lease(REQUEST)) for _ in range(_SIDE_BY_SIDE)]
         await asyncio.sleep(0)
         for task in tasks[::2]:
             await trial.cancel("lease among others", task)
@@ -180,7 +202,7 @@ async def _side_by_side(trial: Trial) -> None:
 async def _cancelled(trial: Trial) -> None:
     async with trial.started("for cancelled leases") as provider:
         for steps in range(_STEPS):
-            task = asyncio.ensure_future(provider.lease(REQUEST))
+            task = trial.begin(provider.lease(REQUEST))
             for _ in range(steps):
                 await asyncio.sleep(0)
             await trial.cancel("lease, cancelled in the middle", task)
@@ -189,7 +211,7 @@ async def _cancelled(trial: Trial) -> None:
 
 async def _closed_in_between(trial: Trial) -> None:
     async with trial.started("to be closed early") as provider:
-        task = asyncio.ensure_future(provider.lease(REQUEST))
+        task = trial.begin(provider.lease(REQUEST))
         await asyncio.sleep(0)
     await trial.run("lease that close interrupts", task)
 
@@ -201,23 +223,6 @@ async def _expired(trial: Trial) -> None:
         if isinstance(lease, IceLease) and lease.expires_at is not None:
             trial.clock.now = lease.expires_at + 1
             await _lease(trial, "lease after the first has expired", provider)
-
-
-async def _vendor_blocked(trial: Trial, vendor: FakeVendor) -> None:
-    """A vendor that answers only once the event loop has turned."""
-    loop, good = asyncio.get_running_loop(), vendor.script
-
-    def patient(asked: Asked) -> Answer:
-        turned = threading.Event()
-        loop.call_soon_threadsafe(turned.set)
-        if not turned.wait(GRACE):
-            trial.wrong("the event loop is blocked while the vendor is asked; all of Liveman would stop")
-        return good(asked) if callable(good) else good
-
-    vendor.script = patient
-    async with trial.started("without blocking") as provider:
-        await _lease(trial, "lease", provider)
-    vendor.script = good
 
 
 async def _vendor_odd(trial: Trial, vendor: FakeVendor) -> None:
@@ -275,7 +280,7 @@ async def _odd_lease(trial: Trial, what: str, oddity: Oddity) -> None:
 async def _silent(trial: Trial, vendor: FakeVendor, index: int) -> None:
     what = f"request {index + 1} never answered"
     provider, before = trial.make(), len(vendor.asked)
-    task = asyncio.ensure_future(_whole(provider))
+    task = trial.begin(_whole(provider))
     deadline = asyncio.get_running_loop().time() + LIMIT
     while len(vendor.asked) <= before + index and not task.done():
         if asyncio.get_running_loop().time() > deadline:

@@ -5,7 +5,7 @@ import gc
 import inspect
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from unittest import mock
@@ -22,7 +22,7 @@ __all__ = ["Clock", "Outcome", "Trial"]
 #: How long anything may take before it counts as stuck, seconds.
 LIMIT = 15.0
 #: How long what is cancelled or closed may take to end, seconds.
-GRACE = 2.0
+GRACE = 1.0
 
 
 @define
@@ -42,6 +42,10 @@ class Outcome:
     value: Any = None
     error: BaseException | None = None
     stuck: bool = False
+
+
+#: A coroutine, or the task of `Trial.begin`.
+Work = Coroutine[Any, Any, Any] | asyncio.Task[Outcome]
 
 
 @define
@@ -76,9 +80,16 @@ class Trial:
         finally:
             await self.fine(f"close, {what}", step(provider, "close"))
 
-    async def run(self, what: str, awaitable: Awaitable[Any], *, must: bool = False) -> Outcome:
+    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Outcome]:
+        """A task for `run` and `cancel`. Not even SystemExit gets out of it."""
+        task = asyncio.get_running_loop().create_task(_caught(coroutine))
+        # One that is cancelled before its first step has not begun the coroutine.
+        task.add_done_callback(lambda _: coroutine.close())
+        return task
+
+    async def run(self, what: str, work: Work, *, must: bool = False) -> Outcome:
         """What it comes to. Whatever may not happen is a problem, with ``must`` every error."""
-        task = asyncio.ensure_future(_caught(awaitable))
+        task = work if isinstance(work, asyncio.Task) else self.begin(work)
         await asyncio.wait([task], timeout=LIMIT)
         if not task.done():
             self.wrong(f"{what}: does not end within {LIMIT:g} s")
@@ -88,17 +99,17 @@ class Trial:
         if task.cancelled():
             self.wrong(f"{what}: cancels itself; only those who call it may")
             return Outcome(error=asyncio.CancelledError())
-        outcome = task.result()
+        outcome: Outcome = task.result()
         self._judge_error(what, outcome.error)
         if must and isinstance(outcome.error, Exception):
             self.wrong(f"{what}: raises {self._shown(outcome.error)}")
         return outcome
 
-    async def fine(self, what: str, awaitable: Awaitable[Any]) -> None:
+    async def fine(self, what: str, work: Work) -> None:
         """It must come to its end without an error."""
-        await self.run(what, awaitable, must=True)
+        await self.run(what, work, must=True)
 
-    async def cancel(self, what: str, task: asyncio.Future[Any]) -> None:
+    async def cancel(self, what: str, task: asyncio.Task[Outcome]) -> None:
         """Cancel a task of ours in the middle: it must end, and as cancelled."""
         if not task.cancel():
             return
@@ -170,12 +181,12 @@ async def step(provider: IceProvider, name: str, *arguments: object) -> None:
         await run(*arguments)
 
 
-async def _caught(awaitable: Awaitable[Any]) -> Outcome:
+async def _caught(coroutine: Coroutine[Any, Any, Any]) -> Outcome:
     try:
-        return Outcome(value=await awaitable)
+        return Outcome(value=await coroutine)
     except asyncio.CancelledError:
         raise
-    except BaseException as error:  # noqa: BLE001  SystemExit from an author's code would end the tests.
+    except BaseException as error:  # noqa: BLE001  SystemExit in a task would end the loop.
         return Outcome(error=error)
 
 
