@@ -17,8 +17,8 @@ _LONGEST_TTL = 24 * 3600
 
 def _sid(kind: str) -> Callable[[str], str]:
     def form(text: str) -> str:
-        if not re.fullmatch(rf"{kind}[0-9a-f]{{32}}", text):
-            raise ValueError(f"must be {kind} and 32 of the characters 0-9a-f, as Twilio's console shows it")
+        if not re.fullmatch(rf"{kind}[0-9a-fA-F]{{32}}", text):
+            raise ValueError(f"must be {kind} and 32 hexadecimal digits, as Twilio's console shows it")
         return text
 
     return form
