@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from liveman import ice
 from liveman.ice.testing import Answer, Asked, FakeVendor
 from support.liveman import OFFER
 from support.raw_node import RawNode, raw_node
@@ -241,3 +242,9 @@ def test_a_plugin_is_a_whole_distribution(folder: Path) -> None:
     assert "license = MPL-2.0" in (folder / "setup.cfg").read_text()
     table = folder.name.removeprefix("liveman-ice-")
     assert f"[extra_ice.{table}]" in (folder / "README.md").read_text()
+
+
+def test_the_authors_page_names_all_that_authors_may_import() -> None:
+    page = (ROOT / "docs" / "ice-providers.md").read_text()
+    for name in (*ice.__all__, "check_provider", "FakeVendor", "Answer"):
+        assert name in page, name
