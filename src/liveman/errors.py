@@ -109,6 +109,14 @@ class ForeignDatabaseError(DatabaseError):
 class ProviderError(LivemanError):
     """The ICE provider has no credentials to give."""
 
+    def __init__(
+        self, detail: str | None = None, *, retry_after: float | None = None, permanent: bool = False
+    ) -> None:
+        """``retry_after``: seconds for which asking is no use; ``permanent``: it is none until a restart."""
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.permanent = permanent
+
 
 class BadRequest(LivemanError):
     """The request is malformed."""

@@ -312,5 +312,6 @@ def test_leases_hold_servers_alone() -> None:
 
 
 def test_authors_find_all_they_need_in_one_place() -> None:
-    assert ice.__all__ == ["IceLease", "IceProvider", "IceRequest", "IceServer", "ProviderError", "Secret"]
+    assert {"IceLease", "IceProvider", "IceRequest", "IceServer", "ProviderError", "Secret"} < {*ice.__all__}
+    assert ice.__all__ == sorted(ice.__all__)
     assert all(hasattr(ice, name) for name in ice.__all__)

@@ -56,9 +56,10 @@ class Cloudflare:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=10), trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
-        )
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=10), trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
 
     async def close(self) -> None:
         if self._session is not None:
@@ -81,7 +82,7 @@ class Cloudflare:
                 allow_redirects=False,
             ) as response:
                 if response.status not in (200, 201):
-                    raise ProviderError(_refusal(response.status))
+                    raise ProviderError(_refusal(response.status), permanent=response.status in (401, 403))
                 body = b""
                 async for chunk in response.content.iter_any():
                     body += chunk

@@ -35,6 +35,10 @@ class IceRequest:
     """Who asks, by the name that authentication found; None without authentication."""
     client: str | None = None
     """The IP address that the request came from."""
+    ttl: int | None = None
+    """How long the credentials should be good, seconds; None: as long as the provider's options say."""
+    transports: tuple[str, ...] = ()
+    """The transports that are wanted; empty: all."""
 
 
 def _servers(servers: Iterable[IceServer]) -> tuple[IceServer, ...]:
