@@ -44,7 +44,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "venv"], check=True)
     bin = home / "venv" / "bin"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", bin / "python"]
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", *wheels.iterdir()], check=True)
+    # Not this process's environment: what its PYTHONPATH leads to would count as installed.
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-index", *wheels.iterdir()], env=environment(), check=True
+    )
     (site,) = (home / "venv").glob("lib/python*/site-packages")
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     inherited = [path for path in sys.path if path.endswith("site-packages") and path not in paths]
