@@ -1,5 +1,6 @@
 """Relays with real media: what viewers see on nodes that nobody publishes to."""
 
+import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack
@@ -8,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from liveman.config import Cascade, Liveion, NodeConfig
-from liveman.demo.client import publish, subscribe
+from liveman.demo.client import publish, subscribe, watching_peer
 from liveman.demo.nodes import buildin_nodes
 from liveman.demo.pictures import MovingPicture, Quadrants, quadrant_colours
 from support.liveman import liveman
@@ -38,6 +39,43 @@ async def test_viewers_on_every_node_see_the_picture_and_idle_relays_end(mode: s
             return len(await get_json(f"{url}/api/streams/cam")) == 1
 
         await until(alone, within=20)
+
+
+@pytest.mark.parametrize("mode", ["push", "pull"])
+async def test_fifty_viewers_within_a_second_at_a_full_node_get_one_relay(mode: str) -> None:
+    """All are answered with 201, and who has media sees the picture."""
+    options = Cascade(mode=mode, **FAST_END)  # type: ignore[arg-type]
+    async with buildin_nodes(3) as nodes:
+        declared = [
+            NodeConfig(node.alias, node.url, sub_max=most)
+            for node, most in zip(nodes, (1, 100, 100), strict=True)
+        ]
+        signalling = await watching_peer(["video"])
+        offer = signalling.localDescription.sdp
+        async with (
+            liveman(*declared, cascade=options) as url,
+            ClientSession(url) as client,
+            await publish(f"{url}/whip/cam?nodes={nodes[0].alias}", [MovingPicture()]),
+        ):
+
+            async def watch(delay: float) -> int:
+                await asyncio.sleep(delay)
+                headers = {"Content-Type": "application/sdp"}
+                async with client.post("/whep/cam", data=offer, headers=headers) as response:
+                    return response.status
+
+            assert await watch(0) == 201
+            waiting = asyncio.gather(*(watch(number / 50) for number in range(49)))
+            viewer = await subscribe(f"{url}/whep/cam", kinds=["video"])
+            assert await waiting == [201] * 49
+            await viewer.wait_for_frames(2, timeout=20)
+            decisions = await get_json(f"{url}/api/decisions?stream=cam&limit=1000")
+            assert [each["action"] for each in decisions].count("cascade") == 1
+            rows = await get_json(f"{url}/api/nodes/")
+            assert sorted(row["subscribers"] for row in rows) == [0, 1, 50]
+            assert len(await get_json(f"{url}/api/streams/cam")) == 2
+            await viewer.close()
+        await signalling.close()
 
 
 async def test_a_picture_passes_two_relays_and_comes_back_when_the_middle_node_dies() -> None:
