@@ -54,19 +54,22 @@ class RelayNode:
         async with self._bell:
             self._bell.notify_all()
 
-    async def relay(self, name: str, source: "RelayNode", target: "RelayNode", pull: bool) -> None:
+    async def relay(
+        self, name: str, source: "RelayNode", target: "RelayNode", pull: bool, url: str = ""
+    ) -> None:
+        """``url``: what it was told, if not the other node's own."""
         if self.slow is not None:
             await self.slow.wait()
         here, there = f"s{next(_ids)}", f"r{next(_ids)}"
         if pull:
             far = {
-                "sourceUrl": f"{source.url}/whep/{name}",
+                "sourceUrl": url or f"{source.url}/whep/{name}",
                 "sessionUrl": f"{source.url}/session/{name}/{here}",
             }
             left, right = session(here), session(there, state=self.state, cascade=far)
         else:
             far = {
-                "targetUrl": f"{target.url}/whip/{name}",
+                "targetUrl": url or f"{target.url}/whip/{name}",
                 "sessionUrl": f"{target.url}/session/{name}/{there}",
             }
             left, right = session(here, cascade=far), session(there, state=self.state)
@@ -108,9 +111,10 @@ class RelayNode:
             self.asked.append(wanted)
             if self.status == 200 and self.state != "never":
                 pull = "sourceUrl" in wanted
-                other = self._other(wanted.get("sourceUrl") or wanted["targetUrl"])
+                url = wanted.get("sourceUrl") or wanted["targetUrl"]
+                other = self._other(url)
                 source, target = (other, self) if pull else (self, other)
-                tasks.add(asyncio.create_task(self.relay(name, source, target, pull)))
+                tasks.add(asyncio.create_task(self.relay(name, source, target, pull, url)))
             return web.Response(status=self.status)
 
         async def delete(request: web.Request) -> web.Response:

@@ -15,10 +15,11 @@ from liveman.cluster.decision import CANDIDATES, Candidate, Decision
 from liveman.cluster.state import Node, NodeState, State, StreamOnNode
 from liveman.config import CascadeMode
 
-__all__ = ["Relay", "again", "depths", "idle", "left_behind", "loose", "lost", "plan", "relays"]
+__all__ = ["Relay", "again", "begins", "depths", "idle", "loose", "lost", "plan", "relays"]
 
 _FULL = "No node has a free place for another subscriber of the stream"
 _DIRECT = re.compile(r"/api/(?:whip|whep)/([^/?#]+)/[^/?#]+$")
+_LAST = re.compile(r"[^/?#]*(?=[?#]|$)")
 
 
 @frozen
@@ -60,19 +61,31 @@ def relays(state: State, stream: str) -> dict[str, Relay]:
 def depths(state: State, stream: str) -> dict[str, int]:
     """How many relays lie between the publisher and each node that gets the stream; 0: it begins there."""
     known = state.streams.get(stream, {})
-    hops = list(relays(state, stream).values())
+    hops = relays(state, stream)
     reached = {
         alias: 0
         for alias, entry in known.items()
-        if entry.publishers or (_is_relayed_to(entry) and _comes_from_abroad(state, entry))
+        if entry.publishers or (alias not in hops and begins(state, stream, entry))
     }
     depth = 0
     while new := {
-        hop.destination for hop in hops if reached.get(hop.source) == depth and hop.destination not in reached
+        alias for alias, hop in hops.items() if reached.get(hop.source) == depth and alias not in reached
     }:
         depth += 1
         reached.update(dict.fromkeys(new, depth))
     return reached
+
+
+def begins(state: State, stream: str, entry: StreamOnNode) -> bool:
+    """Whether a node has the stream from its publisher, or from what is none of ours: for this cluster it
+    begins there."""
+    if entry.publishers or not entry.relayed:
+        return entry.publishers > 0
+    cascade = entry.cascades.get(entry.publishing or "")
+    if cascade is None or not cascade.source:
+        return any((stream, entry.publishing) in node.renamed for node in state.nodes.values())
+    name = unquote(_LAST.findall(cascade.source)[0])
+    return name != stream or _node_of_url(state, cascade.source) is None
 
 
 def plan(
@@ -88,12 +101,12 @@ def plan(
     """From where to where a stream that is full everywhere is relayed.
 
     It begins at the node nearest the publisher that has the least load, and ends at the one with most free
-    places. `nodes` names the only ones where it may end (empty: all), `exclude` those where it may not.
+    places. `nodes` names the only ones where it may end (empty: all), `exclude` those that take no part.
     """
     known = state.streams.get(stream, {})
-    source = _source(state, stream, max_depth)
+    source = _source(state, stream, max_depth, exclude)
     if source is None:
-        why = "its relays are as deep as allowed" if depths(state, stream) else "nobody publishes it"
+        why = "all that have it were tried" if depths(state, stream) else "nobody publishes it"
         return Decision("refuse", None, f"{_FULL}, and it cannot be relayed: {why}.", (), at, "full")
     rows = []
     for _, _, _, alias in state.order:
@@ -104,7 +117,7 @@ def plan(
             rejected = "not asked for"
         elif alias in exclude:
             rejected = "tried already"
-        elif entry is not None and (entry.publishers or entry.publishing in entry.sessions):
+        elif entry is not None and (entry.publishers or entry.publishing is not None):
             rejected = "it has the stream"
         elif free <= 0:
             rejected = "full"
@@ -131,14 +144,14 @@ def again(state: State, stream: str, destination: str, *, max_depth: int, at: fl
     return Decision("cascade", node.node, reason, (candidate,), at, source=source)
 
 
-def _source(state: State, stream: str, max_depth: int) -> Node | None:
+def _source(state: State, stream: str, max_depth: int, exclude: Collection[str] = ()) -> Node | None:
     """The node where another relay of the stream begins."""
-    carriers = sorted(
-        (state.nodes[alias].health.status != "up", depth, state.nodes[alias].load, alias)
+    carriers = [
+        (node.health.status != "up", depth, node.draining, node.load, alias)
         for alias, depth in depths(state, stream).items()
-        if depth < max_depth
-    )
-    return state.nodes[carriers[0][3]].node if carriers else None
+        if depth < max_depth and alias not in exclude and (node := state.nodes[alias])
+    ]
+    return state.nodes[min(carriers)[-1]].node if carriers else None
 
 
 def idle(state: State) -> list[Relay]:
@@ -160,20 +173,15 @@ def lost(state: State) -> list[tuple[str, str, str]]:
     destination, and the session there. Of several in a row only the first."""
     found = []
     for stream in _relayed_streams(state):
+        reached = depths(state, stream)
         hops = relays(state, stream)
-        for alias in left_behind(state, stream):
-            entry, hop = state.streams[stream][alias], hops.get(alias)
-            if hop is None or not _is_relayed_to(state.streams[stream][hop.source]):
-                assert entry.publishing is not None
+        for alias, entry in state.streams[stream].items():
+            if alias in reached or entry.publishing is None or not entry.relayed:
+                continue
+            hop = hops.get(alias)
+            if hop is None or not state.streams[stream][hop.source].relayed:
                 found.append((stream, alias, entry.publishing))
     return found
-
-
-def left_behind(state: State, stream: str) -> set[str]:
-    """The nodes where a relay publishes that gets nothing from a publisher any more."""
-    known = state.streams[stream]
-    relayed = {alias for alias, entry in known.items() if entry.relays and _is_relayed_to(entry)}
-    return relayed - depths(state, stream).keys() if relayed else relayed
 
 
 def loose(state: State) -> list[tuple[str, str, str]]:
@@ -206,17 +214,6 @@ def _relayed_streams(state: State) -> list[str]:
     return [
         stream for stream, known in state.streams.items() if any(entry.relays for entry in known.values())
     ]
-
-
-def _is_relayed_to(entry: StreamOnNode) -> bool:
-    """Whether it is a relay that publishes there."""
-    return entry.publishing is not None and entry.sessions.get(entry.publishing) == "relay"
-
-
-def _comes_from_abroad(state: State, entry: StreamOnNode) -> bool:
-    """Whether it is pulled from a place that is no node of ours: for this cluster it begins there."""
-    cascade = entry.cascades.get(entry.publishing or "")
-    return cascade is not None and bool(cascade.source) and _node_of_url(state, cascade.source) is None
 
 
 def _node_of_url(state: State, url: str) -> NodeState | None:

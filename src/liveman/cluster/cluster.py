@@ -217,6 +217,10 @@ class Cluster:
         """A node has made a session, by its own id; it counts from now on, in the place reserved for it."""
         self._state.session_created(alias, role, stream, session, time.monotonic(), reserved)
 
+    def relay_connected(self, alias: str, stream: str, session: str) -> None:
+        """The session by which a relay publishes at a node was seen connected."""
+        self._state.relay_connected(alias, stream, session, time.monotonic())
+
     def session_deleted(self, alias: str, stream: str, session: str) -> None:
         """A node has ended a session."""
         self._state.session_deleted(alias, stream, session)

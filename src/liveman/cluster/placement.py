@@ -19,6 +19,8 @@ _LAST = chr(0x10FFFF)
 _TRIED = "tried already"
 _FULL = "full"
 _DRAINING = "draining"
+_RELAYED = "a relay publishes there"
+_UNFED = "nothing comes there yet"
 
 
 def place(
@@ -42,25 +44,27 @@ def place(
         if known is None:
             return _unknown(state, at)
         return _subscribe(state, known, nodes, exclude, at, random)
-    if known is not None and (decision := _publish_known(state, stream, known, exclude, at)):
-        return decision
+    if known is not None:
+        held = {alias for alias, entry in known.items() if _is_held(state, stream, entry)}
+        if decision := _publish_known(state, known, exclude, held, at):
+            return decision
+        exclude = {*exclude, *held}
     return _publish_new(state, nodes, exclude, at, random)
 
 
 def _publish_known(
-    state: State, stream: str, known: dict[str, StreamOnNode], exclude: Collection[str], at: float
+    state: State, known: dict[str, StreamOnNode], exclude: Collection[str], held: Collection[str], at: float
 ) -> Decision | None:
     """To the origin, draining or not; else to where most subscribers wait; else to where it was made.
-    None: all were tried, are draining, or would refuse, as a relay has not noticed yet that it has ended."""
-    lost = cascade.left_behind(state, stream)
+    None: all were tried, or are draining or held by relays."""
     rows = []
     for alias, entry in known.items():
         node = state.nodes[alias]
         rejected = None
         if alias in exclude:
             rejected = _TRIED
-        elif alias in lost:
-            rejected = "a relay is there, whose source has gone"
+        elif alias in held:
+            rejected = _RELAYED
         elif node.draining and not entry.publishers:
             rejected = _DRAINING
         away = 0 if entry.publishers else 1 if node.health.status == "up" else 2
@@ -76,6 +80,11 @@ def _publish_known(
         tuple(Candidate(alias, -score, rejected) for _, _, score, alias, rejected in rows[:CANDIDATES]),
         at,
     )
+
+
+def _is_held(state: State, stream: str, entry: StreamOnNode) -> bool:
+    """Whether what publishes there is a relay of ours: its node takes no other publisher beside it."""
+    return entry.relayed and not cascade.begins(state, stream, entry)
 
 
 def _publish_new(
@@ -129,7 +138,9 @@ def _subscribe(
     at: float,
     random: Callable[[int], int],
 ) -> Decision:
-    """Of the nodes that have the stream, to the one with most free places for it."""
+    """Of the nodes that have the stream, to the one with most free places for it. Those where it does not
+    come, as before a relay is connected, are of use only while it comes nowhere."""
+    fed = any(entry.fed for entry in known.values())
     rows = []
     for alias, entry in known.items():
         node = state.nodes[alias]
@@ -143,6 +154,8 @@ def _subscribe(
             rejected = _DRAINING
         elif free <= 0:
             rejected = _FULL
+        elif fed and not entry.fed:
+            rejected = _UNFED
         rows.append((rejected is not None, node.health.status != "up", -free, node.load, alias, rejected))
     rows.sort()
     if rows[0][5] is None and len(rows) > 1:
@@ -155,7 +168,7 @@ def _subscribe(
         reason = "it has most free places for the stream"
         return Decision("existing", state.nodes[rows[0][4]].node, reason, tuple(candidates), at)
     reasons = {row[5] for row in rows}
-    if _TRIED in reasons and not reasons & {_FULL, _DRAINING}:
+    if _TRIED in reasons and not reasons & {_FULL, _DRAINING, _UNFED}:
         return _refuse(
             "no_node", "Every node that has the stream was tried, without success.", candidates, at
         )

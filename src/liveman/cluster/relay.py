@@ -18,10 +18,11 @@ from liveman.cluster import cascade, wire
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.decision import Decision
 from liveman.cluster.journal import Entry
-from liveman.cluster.state import Node
+from liveman.cluster.state import Kind, Node
 from liveman.errors import LivemanError, NodeError, NodeUnreachable, NoPlace
 from liveman.logs import get_logger
-from liveman.secret import Kind, build_relay_token
+from liveman.secret import Kind as SessionKind
+from liveman.secret import build_relay_token
 from liveman.tasks import TaskOwner
 
 __all__ = ["Relays"]
@@ -53,6 +54,8 @@ class _Flight:
     """How many viewers wait for it."""
     failure: str = "The relay was given up."
     """Why it came to nothing; "" when it did not."""
+    blamed: str = ""
+    """The alias of the node that it failed at."""
 
 
 @define(eq=False)
@@ -98,7 +101,7 @@ class Relays:
             failure = flight.failure
             if not failure:
                 return
-            tried.add(flight.destination.alias)
+            tried.add(flight.blamed or flight.destination.alias)
         raise NoPlace(failure or _LATE, retry_after=RETRY_SECONDS)
 
     def _to_join(self, stream: str, nodes: Collection[str]) -> _Flight | None:
@@ -154,42 +157,43 @@ class Relays:
     async def _make(self, flight: _Flight, decision: Decision, entry: Entry) -> None:
         stream, source, destination = flight.stream, decision.source, flight.destination
         assert source is not None
+        asked, told = self._request(stream, source, destination)
         start = time.monotonic()
         try:
             async with asyncio.timeout(self.options.check_attempts):
-                await self._ask(stream, source, destination)
+                await self._ask(stream, asked, told)
                 await self._connected(stream, destination)
             flight.failure = ""
         except TimeoutError:
             flight.failure = f"The relay to node {destination.alias} was not ready in time."
         except LivemanError as error:
+            flight.blamed = asked.alias
             flight.failure = f"The relay to node {destination.alias} failed: {error.detail}"
         if flight.failure:
             entry.outcome = flight.failure
             log.warning("a relay failed", stream=stream, source=source.alias, reason=flight.failure)
-            self._end_soon(stream, destination.alias, self._remove_half(stream, source, destination))
+            self._end_soon(stream, destination.alias, self._remove_half(stream, source, destination, told))
         else:
             entry.outcome = f"connected after {time.monotonic() - start:.1f} s"
             if self.options.close_other_sub and self.options.mode == "push":
                 self._tasks.start("close other subscribers", self._close_others(stream, source.alias))
 
-    async def _ask(self, stream: str, source: Node, destination: Node) -> None:
-        """Tell the relaying node. Raises NodeError."""
+    def _request(self, stream: str, source: Node, destination: Node) -> tuple[Node, dict[str, str]]:
+        """Which node is the relaying one, and what it is told."""
         path = quote(stream, safe="")
         if self.options.mode == "push":
-            asked = source
-            there = {"targetUrl": f"{self.public}/api/whip/{quote(destination.alias, safe='')}/{path}"}
-            token = self._token(destination, "p", stream)
-        else:
-            asked = destination
-            if source.kind == "net4mqtt":  # Nobody but Liveman reaches it.
-                there = {"sourceUrl": f"{self.public}/api/whep/{quote(source.alias, safe='')}/{path}"}
-                token = self._token(source, "s", stream)
-            else:
-                there = {"sourceUrl": f"{source.url}/whep/{path}"}
-                token = f"Bearer {source.token.reveal()}" if source.token else ""
+            url = f"{self.public}/api/whip/{quote(destination.alias, safe='')}/{path}"
+            return source, {"token": self._token(destination, "p", stream), "targetUrl": url}
+        if source.kind == "net4mqtt":  # Nobody but Liveman reaches it.
+            url = f"{self.public}/api/whep/{quote(source.alias, safe='')}/{path}"
+            return destination, {"token": self._token(source, "s", stream), "sourceUrl": url}
+        token = f"Bearer {source.token.reveal()}" if source.token else ""
+        return destination, {"token": token, "sourceUrl": f"{source.url}/whep/{path}"}
+
+    async def _ask(self, stream: str, asked: Node, told: dict[str, str]) -> None:
+        """Tell the relaying node. Raises NodeError."""
         try:
-            reply = await self.cluster.client.cascade(asked, stream, {"token": token, **there})
+            reply = await self.cluster.client.cascade(asked, stream, told)
         except NodeUnreachable as error:
             self.cluster.node_failed(asked.alias, error.detail)
             raise
@@ -197,7 +201,7 @@ class Relays:
         if not reply.done and reply.status != 409:
             raise NodeError(f"node {asked.alias} answered with {reply.status} {reply.text}".rstrip())
 
-    def _token(self, node: Node, kind: Kind, stream: str) -> str:
+    def _token(self, node: Node, kind: SessionKind, stream: str) -> str:
         issued = int(time.time())
         return "Bearer " + build_relay_token(
             self.secret, alias=node.alias, kind=kind, stream=stream, issued=issued
@@ -215,42 +219,44 @@ class Relays:
             if self.cluster.is_listening(alias):
                 await changes.after(seen)
             else:
-                for session in await self._publishing(stream, destination):
+                for session in await self._listed(stream, destination, "publish"):
                     if session.state in ("connected", ""):
-                        self.cluster.session_created(alias, "relay", stream, session.id)
+                        self.cluster.relay_connected(alias, stream, session.id)
                         return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(ASK_SECONDS):
                         await changes.after(seen)
 
-    async def _publishing(self, stream: str, node: Node) -> list[wire.Session]:
-        """What publishes there, by the node's own words of this moment."""
+    async def _listed(self, stream: str, node: Node, kind: Kind) -> list[wire.Session]:
+        """Who publishes or subscribes there, by the node's own words of this moment."""
         try:
             body = await self.cluster.client.stream(node, stream)
             found = wire.parse_stream(body) if body is not None else None
         except NodeError as error:
             log.debug("a node could not be asked for a relay", node=node.alias, reason=error.detail)
             return []
-        return [each for each in found.publish.sessions if not each.leaveAt] if found else []
+        if found is None:
+            return []
+        group = found.publish if kind == "publish" else found.subscribe
+        return [each for each in group.sessions if not each.leaveAt]
 
-    async def _remove_half(self, stream: str, source: Node, destination: Node) -> None:
+    async def _remove_half(self, stream: str, source: Node, destination: Node, told: dict[str, str]) -> None:
         """Remove what there is of a relay that did not become one in time."""
-        arrived = await self._publishing(stream, destination)
+        arrived = await self._listed(stream, destination, "publish")
         if any(each.state in ("connected", "") for each in arrived):
             return  # It did, after all, and is of use to who comes next.
-        sessions = [(destination.alias, each.id) for each in arrived]
-        body = None
-        if self.options.mode == "push":
-            with suppress(NodeError):
-                body = await self.cluster.client.stream(source, stream)
-                groups = wire.parse_stream(body).subscribe.sessions if body is not None else ()
-                far = {each.id for each in arrived}
-                sessions[:0] = [
-                    (source.alias, each.id)
-                    for each in groups
-                    if each.cascade and (end := wire.session_of(each.cascade.session)) and end[1] in far
-                ]
-        await self._delete(stream, sessions)
+        pushed = "targetUrl" in told
+        near, far = (source, destination) if pushed else (destination, source)
+        listed = await self._listed(stream, source, "subscribe") if pushed else arrived
+        url = told["targetUrl" if pushed else "sourceUrl"]
+        ours = [
+            (each.id, wire.session_of(each.cascade.session))
+            for each in listed
+            if each.cascade and url in (each.cascade.target, each.cascade.source)
+        ]
+        ends = [(near.alias, id) for id, _ in ours]
+        ends += [(far.alias, end[1]) for _, end in ours if end is not None]
+        await self._delete(stream, ends)
 
     async def _close_others(self, stream: str, source: str) -> None:
         """Close the source's other subscribers, who then come back to nodes with more room."""
@@ -268,28 +274,35 @@ class Relays:
         while True:
             seen = self.cluster.changes.count
             self._mend_lost()
+            ready = self._idle()
             if loop.time() >= due:
-                self._end_idle()
+                for each in ready:
+                    log.info("an idle relay ends", stream=each.stream, node=each.destination)
+                    self._end(each)
                 due = loop.time() + tick
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(min(due, loop.time() + LOST_SECONDS)):
                     await self.cluster.changes.after(seen)
             await asyncio.sleep(min(tick, 1.0))
 
-    def _end_idle(self) -> None:
+    def _idle(self) -> list[cascade.Relay]:
+        """The relays that have been idle for long enough; asked often, as those who watched one in between
+        begin its time anew."""
         state = self.cluster.state
         found = {(each.stream, each.destination, each.at_destination): each for each in cascade.idle(state)}
-        for key in self._lasting("idle", found, self.options.maximum_idle_time / 1000):
-            relay = found[key]
-            log.info("an idle relay ends", stream=relay.stream, node=relay.destination)
-            self._end_soon(relay.stream, relay.destination, self._delete(relay.stream, relay.ends))
+        return [found[key] for key in self._lasting("idle", found, self.options.maximum_idle_time / 1000)]
+
+    def _end(self, relay: cascade.Relay) -> None:
+        # From now on nobody is sent there.
+        self.cluster.session_deleted(relay.destination, relay.stream, relay.at_destination)
+        self._end_soon(relay.stream, relay.destination, self._delete(relay.stream, relay.ends))
 
     def _mend_lost(self) -> None:
         state = self.cluster.state
         patience = max(LOST_SECONDS, 2 * self.cluster.poll_seconds)
         for stream, alias, session in self._lasting("lost", cascade.lost(state), patience):
             log.warning("a relay has lost its source", stream=stream, node=alias)
-            self._end_soon(stream, alias, self._build_anew(stream, alias, session))
+            self._build_anew(stream, alias, session)
         for stream, alias, session in self._lasting("loose", cascade.loose(state), patience):
             if any(name == stream for name, _ in self._flights):
                 continue  # It may feed the one that is being made.
@@ -307,17 +320,23 @@ class Relays:
             if now - then >= seconds and each[:2] not in self._flights and each[:2] not in self._ending
         ]
 
-    async def _build_anew(self, stream: str, alias: str, session: str) -> None:
-        """End what a relay has left at its destination; if the stream has viewers there, relay it again."""
+    def _build_anew(self, stream: str, alias: str, session: str) -> None:
+        """End what a relay has left; if the stream has viewers at its destination, relay it again."""
         state = self.cluster.state
-        entry = state.streams.get(stream, {}).get(alias)
-        needed = entry is not None and (entry.subscribers or entry.relays > 1)
-        await self._delete(stream, [(alias, session)])
+        entry = state.streams[stream][alias]
+        needed = entry.subscribers or entry.relays > 1
+        hop = cascade.relays(state, stream).get(alias)
+        ends = hop.ends if hop is not None else ((alias, session),)
         self.cluster.session_deleted(alias, stream, session)
-        if needed:
-            decision = self.cluster.relay_again(stream, alias)
-            if decision.target is not None:
-                self._fly(stream, decision)
+
+        async def rebuild() -> None:
+            await self._delete(stream, ends)
+            if needed:
+                decision = self.cluster.relay_again(stream, alias)
+                if decision.target is not None:
+                    self._fly(stream, decision)
+
+        self._end_soon(stream, alias, rebuild())
 
     def _end_soon(self, stream: str, alias: str, ending: Coroutine[Any, Any, None]) -> None:
         key = stream, alias

@@ -36,8 +36,21 @@ class StreamOnNode(Struct, eq=False, gc=False):
     """The session that publishes here, a publisher's or a relay's, as the node said last."""
     connected: bool = False
     """Whether that session is connected."""
+    begun: bool = False
+    """Whether it was: it may have lost its connection for a moment."""
+    on_demand: bool = False
     cascades: dict[str, wire.Cascade] = {}
     """By the session of this node that is the relaying end: where its relay goes, or comes from."""
+
+    @property
+    def relayed(self) -> bool:
+        """Whether it is a relay that publishes here."""
+        return self.publishing is not None and self.sessions.get(self.publishing) == "relay"
+
+    @property
+    def fed(self) -> bool:
+        """Whether there is something to see here."""
+        return self.publishers > 0 or self.on_demand or (self.begun and self.relayed)
 
 
 @frozen(eq=False)
@@ -51,13 +64,15 @@ class Snapshot:
     """Sessions (stream, id) that are listed, but have left."""
     ends: set[tuple[str, str]] = field(factory=set, repr=False)
     """Sessions (stream, id) at the other side of this node's relays."""
+    renamed: set[tuple[str, str]] = field(factory=set, repr=False)
+    """Those of them where a stream is pushed to under another name than here."""
 
 
 def read(body: bytes) -> Snapshot:
     """A snapshot of a list that is sound throughout; NodeError for every other."""
     snapshot = Snapshot(body)
     for stream in wire.parse_streams(body).values():
-        entry = snapshot.streams[stream.id] = StreamOnNode(stream.raw)
+        entry = snapshot.streams[stream.id] = StreamOnNode(stream.raw, on_demand=stream.onDemand)
         _read_group(snapshot, entry, stream.id, "publish", stream.publish)
         _read_group(snapshot, entry, stream.id, "subscribe", stream.subscribe)
         roles = list(entry.sessions.values())
@@ -78,8 +93,11 @@ def _read_group(snapshot: Snapshot, entry: StreamOnNode, name: str, kind: Kind, 
             entry.cascades[session.id] = cascade
             if end := wire.session_of(cascade.session):
                 snapshot.ends.add(end)
+                if cascade.target and end[0] != name:
+                    snapshot.renamed.add(end)
         if kind == "publish" and not entry.connected:
             entry.publishing = session.id
             entry.connected = session.state in ("connected", "")
+            entry.begun = session.state not in ("new", "connecting")
         # Duplicated ids are one session, of the first kind.
         entry.sessions.setdefault(session.id, "relay" if relay else kind)

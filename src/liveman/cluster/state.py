@@ -63,6 +63,8 @@ class NodeState:
     version: str | None = None
     polled: float | None = None
     """How long the last poll took, seconds."""
+    renamed: set[tuple[str, str]] = field(factory=set, repr=False)
+    """Sessions (stream, id) that this node pushes to under another name; kept while it is down."""
     _body: bytes | None = field(default=None, repr=False)
     """The last snapshot."""
     _edited: bool = False
@@ -155,6 +157,7 @@ class State:
         node._body, node._edited = by.body, False
         self.version += 1
         self._set_ends(node, by.ends)
+        node.renamed = by.renamed
         before, node.streams = node.streams, by.streams
         node.publishers = node.subscribers = node.relays = 0
         for name, entry in node.streams.items():
@@ -207,6 +210,12 @@ class State:
         node._pending[stream, session] = role
         self._deadlines[alias, stream, session] = now + PENDING_SECONDS
 
+    def relay_connected(self, alias: str, stream: str, session: str, now: float) -> None:
+        """The session by which a relay publishes at a node was seen connected, before a snapshot has it."""
+        self.session_created(alias, "relay", stream, session, now)
+        if entry := self.streams.get(stream, {}).get(alias):
+            entry.publishing, entry.connected, entry.begun = session, True, True
+
     def reserve(self, alias: str, role: Role, stream: str, name: str) -> None:
         """A session is being asked for: its place counts until `session_deleted` with the same name.
 
@@ -227,6 +236,8 @@ class State:
         if node is None or entry is None or session not in entry.sessions:
             return
         _count(node, entry, entry.sessions.pop(session), -1)
+        if session == entry.publishing:
+            entry.publishing, entry.connected, entry.begun = None, False, False
         if not self._settle(node, stream, session):
             node._edited = True
         if entry.raw is None and not entry.sessions:

@@ -82,6 +82,8 @@ class Stream(Struct, frozen=True, gc=False):
     id: str
     publish: Group
     subscribe: Group
+    onDemand: bool
+    """Whether its media is fetched once somebody subscribes."""
     raw: Raw
     """The stream's JSON, as the node wrote it; a view into the body that it came in."""
 
@@ -99,6 +101,7 @@ class _WireStream(Struct, frozen=True, gc=False):
     id: str
     publish: Group = Group()
     subscribe: Group = Group()
+    onDemand: Any = False
 
 
 @frozen
@@ -171,7 +174,7 @@ def _check_utf8(body: bytes) -> None:
 
 def _parse_stream(raw: Raw, what: str) -> Stream:
     found: _WireStream = _decode(_stream, raw, what)
-    return Stream(found.id, found.publish, found.subscribe, raw)
+    return Stream(found.id, found.publish, found.subscribe, found.onDemand is True, raw)
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | Raw, what: str) -> Any:
