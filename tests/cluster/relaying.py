@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 from attrs import define, field
+from yarl import URL
 
 from cluster.fake import FAST, session, stream
 from liveman import config
@@ -16,7 +17,10 @@ from liveman.cluster import Cluster, Node, Relays
 from liveman.cluster.watch import Timing
 from liveman.config import Secret
 
-__all__ = ["RelayNode", "relay_nodes", "relaying"]
+__all__ = ["PUBLIC", "RelayNode", "relay_nodes", "relaying"]
+
+PUBLIC = "http://live.example"
+"""Where Liveman would be, if nodes really went there."""
 
 _ids = count(1)
 
@@ -80,6 +84,17 @@ class RelayNode:
         await source.changed()
         await target.changed()
 
+    async def push(self, name: str, url: str, token: str) -> None:
+        """Push to a url that really is Liveman's."""
+        if self.slow is not None:
+            await self.slow.wait()
+        headers = {"Authorization": token, "Content-Type": "application/sdp"}
+        async with ClientSession() as client, client.post(url, data=b"v=0", headers=headers) as answer:
+            far = str(answer.url.join(URL(answer.headers["Location"])))
+        there = session(f"s{next(_ids)}", cascade={"targetUrl": url, "sessionUrl": far})
+        self.sessions(name, "subscribe").append(there)
+        await self.changed()
+
     # Its HTTP side.
 
     def app(self, tasks: set["asyncio.Task[None]"]) -> web.Application:
@@ -112,10 +127,23 @@ class RelayNode:
             if self.status == 200 and self.state != "never":
                 pull = "sourceUrl" in wanted
                 url = wanted.get("sourceUrl") or wanted["targetUrl"]
+                if "/api/whip/" in url and not url.startswith(PUBLIC):
+                    tasks.add(asyncio.create_task(self.push(name, url, wanted["token"])))
+                    return web.Response()
                 other = self._other(url)
                 source, target = (other, self) if pull else (self, other)
                 tasks.add(asyncio.create_task(self.relay(name, source, target, pull, url)))
             return web.Response(status=self.status)
+
+        async def offered(request: web.Request) -> web.Response:
+            name, id = request.match_info["name"], f"o{next(_ids)}"
+            if name not in self.streams:
+                self.has(name)
+            pushed = request.path.startswith("/whip/")
+            state = self.state if pushed else "connected"
+            self.sessions(name, "publish" if pushed else "subscribe").append(session(id, state=state))
+            await self.changed()
+            return web.Response(status=201, text="v=0", headers={"Location": f"/session/{name}/{id}"})
 
         async def delete(request: web.Request) -> web.Response:
             name, id = request.match_info["name"], request.match_info["id"]
@@ -134,6 +162,7 @@ class RelayNode:
         app.router.add_get("/api/streams/{name}", one)
         app.router.add_get("/api/sse/streams", events)
         app.router.add_post("/api/cascade/{name}", cascade)
+        app.router.add_post("/{kind:whip|whep}/{name}", offered)
         app.router.add_delete("/session/{name}/{id}", delete)
         return app
 
@@ -177,6 +206,6 @@ async def relaying(
     declared = [Node(each.alias, each.url, token=Secret(token), sub_max=sub_max) for each in nodes]
     given = {"check_attempts": 1, "check_tick_time": 20, **options}
     async with Cluster(declared, options=config.Cluster(max_depth=max_depth), timing=timing) as cluster:
-        relays = Relays(cluster, config.Cascade(**given), public="http://live.example", secret=b"k" * 32)
+        relays = Relays(cluster, config.Cascade(**given), public=PUBLIC, secret=b"k" * 32)
         async with relays:
             yield cluster, relays

@@ -320,3 +320,125 @@ def test_of_a_broken_chain_the_first_is_lost() -> None:
     for _ in range(3):
         state.happened("a", "failure")
     assert lost(state) == [("x", "b", "r")]
+
+
+def renamed(mode: str) -> dict[str, list[dict[str, Any]]]:
+    """An operator relays a's stream x to b, as y; somebody watches it there."""
+    if mode == "push":
+        far = {"targetUrl": "http://b/whip/y", "sessionUrl": "http://b/session/y/r"}
+        return {
+            "a": [stream("x", ["p"], [session("s", cascade=far)])],
+            "b": [stream("y", ["r"], ["viewer"])],
+        }
+    return {"a": [stream("x", ["p"], ["s"])], "b": [stream("y", [pull("r", "a", "s")], ["viewer"])]}
+
+
+@pytest.mark.parametrize("mode", ["push", "pull"])
+def test_a_relay_under_another_name_is_left_alone_and_begins_a_stream_of_its_own(mode: str) -> None:
+    """Whatever order the nodes are heard in: it takes no place, is never ended, and can be relayed on."""
+    for order in permutations("ab"):
+        state = build({**renamed(mode), "c": []}, order=["c", *order])
+        assert (depths(state, "x"), depths(state, "y")) == ({"a": 0}, {"b": 0})
+        assert (relays(state, "y"), idle(state), lost(state), loose(state)) == ({}, [], [], [])
+        assert [node.publishers for node in state.nodes.values()] == [1, 0, 0]
+        decision = cascade.plan(state, "y", max_depth=3, exclude=["a"], at=1.0, random=lambda n: 0)
+        assert outcome(decision) == ("b", "c")
+        decision = place(state, "publish", "y", at=1.0, random=lambda n: 0)
+        assert decision.target == state.nodes["b"].node, "where the node itself refuses a second publisher"
+        for _ in range(3):
+            state.happened("a", "failure")
+        assert lost(state) == [], "its source may come back"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://far/whep/x", "http://b.example/whep/x", "http://ab/whep/x", "http://far/api/whep/z/x"],
+)
+def test_a_pull_from_a_host_that_only_resembles_one_of_ours_is_from_abroad(url: str) -> None:
+    there = session("r", cascade={"sourceUrl": url, "sessionUrl": url.replace("whep", "session") + "/s"})
+    state = build({"a": [stream("x", [there])], "b": []})
+    assert depths(state, "x") == {"a": 0} and lost(state) == []
+
+
+@pytest.mark.parametrize("url", ["http://a/whep/x", f"{PUBLIC}/api/whep/a/x"])
+def test_a_pull_from_a_node_of_ours_that_died_is_lost(url: str) -> None:
+    """Also where the destination reached its source through Liveman alone."""
+    far = session("r", cascade={"sourceUrl": url, "sessionUrl": "http://a/session/x/s"})
+    state = build({"a": [stream("x", ["p"], ["s"])], "b": [stream("x", [far])]})
+    assert depths(state, "x") == {"a": 0, "b": 1}
+    for _ in range(3):
+        state.happened("a", "failure")
+    assert lost(state) == [("x", "b", "r")]
+
+
+def test_a_relay_does_not_begin_at_a_node_that_was_tried() -> None:
+    state = build({**PUSHED, "c": []})
+    assert outcome(decide(state, exclude=["a"])) == ("b", "c")
+    assert "all that have it were tried" in outcome(decide(state, exclude=["a", "b"]))
+
+
+def test_of_two_sources_as_near_the_one_that_stays_in_service_is_taken() -> None:
+    said = {"a": ORIGIN, "b": [stream("x", ["p2"], ["v1", "v2"])], "c": []}
+    state = build(said)
+    assert outcome(decide(state)) == ("a", "c")
+    state.drain("a", True)
+    assert outcome(decide(state)) == ("b", "c")
+
+
+def test_a_suspect_source_is_the_last_choice() -> None:
+    state = build({**PUSHED, "c": []})
+    state.happened("a", "failure")
+    assert outcome(decide(state)) == ("b", "c")
+
+
+def viewer_goes_to(state: State) -> tuple[str | None, dict[str, str | None]]:
+    decision = place(state, "subscribe", "x", at=1.0, random=lambda n: 0)
+    rejected = {each.alias: each.rejected for each in decision.candidates}
+    return decision.target.alias if decision.target else decision.refusal, rejected
+
+
+@pytest.mark.parametrize(
+    ("there", "goes_to"),
+    [
+        (stream("x", [session("r", state="connecting")]), "full"),
+        (stream("x", [session("r", state="new")]), "full"),
+        (stream("x", ["r"]), "b"),
+        (stream("x", [session("r", state="disconnected")]), "b"),
+        (stream("x", [], ["waits"]), "full"),
+        (stream("x"), "full"),
+        ({**stream("x"), "onDemand": True}, "b"),
+        ({**stream("x"), "onDemand": None}, "full"),
+    ],
+    ids=["connecting", "new", "connected", "flaps", "left over", "empty", "on demand", "odd"],
+)
+def test_a_viewer_is_not_sent_where_the_stream_does_not_come_yet(there: Any, goes_to: str) -> None:
+    """While it comes elsewhere: he is held until a relay is connected, and those who wait there profit too."""
+    state = build({"a": [stream("x", ["p"], [push("s", "b", "r"), "v"])], "b": [there]}, a=1)
+    found, rejected = viewer_goes_to(state)
+    assert found == goes_to
+    assert rejected["b"] == (None if goes_to == "b" else "nothing comes there yet")
+
+
+def test_a_viewer_waits_beside_others_while_nobody_publishes() -> None:
+    state = build({"a": [stream("x", [], ["waits"])], "b": []})
+    assert viewer_goes_to(state) == ("a", {"a": None})
+
+
+def test_a_viewer_is_not_sent_to_a_relay_that_ends_or_is_being_made() -> None:
+    state = build({"a": [stream("x", ["p"], [push("s", "b", "r"), "v"])], "b": [stream("x", ["r"])]}, a=1)
+    assert viewer_goes_to(state)[0] == "b"
+    state.session_deleted("b", "x", "r")
+    assert viewer_goes_to(state)[0] == "full"
+    state.reserve("b", "relay", "x", "reserved 1")
+    assert viewer_goes_to(state)[0] == "full"
+    state.relay_connected("b", "x", "r2", 0.0)
+    assert viewer_goes_to(state)[0] == "b"
+
+
+def test_a_publisher_is_not_sent_to_a_lost_relay_though_its_node_has_most_places() -> None:
+    state = build({"a": ORIGIN, "b": [stream("x", ["r"])], "c": [stream("z", ["p1"])]})
+    state.apply("a", body(stream("x", ["p"], [push("s", "b", "r")])))
+    for _ in range(3):
+        state.happened("a", "failure")
+    decision = place(state, "publish", "x", at=1.0, random=lambda n: 0)
+    assert decision.target == state.nodes["c"].node

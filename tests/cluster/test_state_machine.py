@@ -1,4 +1,4 @@
-"""Whatever happens to the state, it is what a simple model says, and placement keeps its rules."""
+"""Whatever happens to the state, it is what a simple model says, and placement and relays keep their rules."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, precondition, rule
 
 from cluster.fake import body, session, stream
+from liveman.cluster.cascade import depths, idle, lost, plan, relays
 from liveman.cluster.placement import place
 from liveman.cluster.state import FULL, PENDING_SECONDS, Kind, Node, Role, State
 
@@ -31,7 +32,11 @@ class Listed:
     id: str
     left: bool
     end: Key | None
-    """The session at the other side, where this is the relaying end of a relay."""
+    """The session at the other side, where this is the relaying end of a relay: a publisher's pulls, a
+    subscriber's pushes."""
+    host: str
+    """Where that goes to, or comes from."""
+    state: str
 
 
 @define
@@ -47,6 +52,8 @@ class ModelNode:
     """And when they expire."""
     ends: set[Key] = field(factory=set)
     """The other sides of its relays; they stay known while it is down."""
+    renamed: dict[str, list[Listed]] | None = None
+    """The snapshot that told of them."""
     relays: set[Key] = field(factory=set)
     """Which of its sessions are known for relays, for as long as they are there."""
 
@@ -64,6 +71,14 @@ class ModelNode:
         roles |= {key: role for key, (role, _) in self.pending.items()}
         return roles | dict.fromkeys(self.relays, "relay")
 
+    def publishing(self, name: str) -> Listed | None:
+        """Of the sessions that publish by the last snapshot, the first that is connected, or else the last."""
+        rows = [
+            each for each in (self.listed or {}).get(name, ()) if each.kind == "publish" and not each.left
+        ]
+        found = next((each for each in rows if each.state == "connected"), rows[-1] if rows else None)
+        return None if found is None or (name, found.id) in self.deleted else found
+
     def streams(self) -> set[str]:
         return set(self.listed or ()) | {name for name, _ in self.pending}
 
@@ -79,6 +94,8 @@ _listed = st.builds(
     id=_id,
     left=st.sampled_from([False, False, False, True]),
     end=st.none() | st.tuples(_name, _id),
+    host=st.sampled_from([*ALIASES, "abroad"]),
+    state=st.sampled_from(["connected", "connected", "connecting", "disconnected"]),
 )
 _snapshot = st.dictionaries(
     _name, st.lists(_listed, min_size=1, max_size=4).map(lambda rows: sorted(rows, key=lambda row: row.kind))
@@ -123,6 +140,7 @@ class Watched(RuleBasedStateMachine):
                 for name, rows in listed.items():
                     for id in ["", *(each.id for each in rows)]:
                         node.pending.pop((name, id), None)
+                node.renamed = listed
                 node.ends = {
                     each.end for rows in listed.values() for each in rows if each.end and not each.left
                 }
@@ -219,14 +237,19 @@ class Watched(RuleBasedStateMachine):
 
     # What holds.
 
-    @invariant()
-    def every_index_and_count_is_the_models(self) -> None:
+    def learn(self) -> None:
+        """Which sessions are relays' by what has happened last."""
         ends = {end for node in self.model.values() for end in node.ends}
-        index: dict[str, set[str]] = {}
-        for alias, node in self.model.items():
+        for node in self.model.values():
             said = node.said()
             known = node.relays | ends | {key for key, each in said.items() if each.end}
             node.relays = known & (said.keys() | node.pending.keys())
+
+    @invariant()
+    def every_index_and_count_is_the_models(self) -> None:
+        self.learn()
+        index: dict[str, set[str]] = {}
+        for alias, node in self.model.items():
             roles = node.roles()
             real = self.state.nodes[alias]
             assert real.health.status == node.status
@@ -292,14 +315,19 @@ class Watched(RuleBasedStateMachine):
         takers = {alias for alias, node in self.model.items() if not node.draining} - exclude
         if nodes:
             takers &= nodes
+        known = self.state.streams.get(name, {})
         if kind == "subscribe":
-            free = {
-                alias
-                for alias in takers & set(self.state.streams.get(name, ()))
-                if self.state.streams[name][alias].subscribers < LIMIT
-            }
+            fed = {alias for alias in known if self.is_fed(alias, name)} or set(known)
+            free = {alias for alias in takers & fed if known[alias].subscribers < LIMIT}
         else:
-            free = {alias for _, taken, _, alias in self.state.order if alias in takers and taken < 0}
+            left = self.state.streams and {
+                alias
+                for alias in known
+                if self.is_relayed(alias, name) and alias not in depths(self.state, name)
+            }
+            held = {alias for alias in left if not self.publishers(alias, name)} if left else set[str]()
+            free = {alias for _, taken, _, alias in self.state.order if alias in takers - held and taken < 0}
+            assert decision.target is None or decision.target.alias not in held
         if decision.target is None:
             assert not free
             return
@@ -311,13 +339,124 @@ class Watched(RuleBasedStateMachine):
         if decision.action == "place" or kind == "subscribe":
             assert chosen in free
 
+    # Relays.
+
+    def is_relayed(self, alias: str, name: str) -> bool:
+        """Whether a relay publishes there."""
+        node = self.model[alias]
+        there = node.publishing(name)
+        return there is not None and node.roles()[name, there.id] == "relay"
+
+    def is_fed(self, alias: str, name: str) -> bool:
+        there = self.model[alias].publishing(name)
+        begun = there is not None and there.state != "connecting"
+        return self.publishers(alias, name) > 0 or (begun and self.is_relayed(alias, name))
+
+    def publishers(self, alias: str, name: str) -> int:
+        roles = self.model[alias].roles()
+        return sum(1 for (stream, _), role in roles.items() if stream == name and role == "publish")
+
+    def begins(self, alias: str, name: str) -> bool:
+        """Whether it is published there, pulled from elsewhere, or pushed to under another name."""
+        if self.publishers(alias, name):
+            return True
+        there = self.model[alias].publishing(name)
+        if there is None or not self.is_relayed(alias, name):
+            return False
+        told = self.tells(alias, name, there.id)
+        if told is not None and told.end is not None and told.kind == "publish":
+            return told.end[0] != name or told.host not in self.model
+        return any(
+            each.end == (name, there.id) and stream != name and each.kind == "subscribe" and not each.left
+            for node in self.model.values()
+            for stream, rows in (node.renamed or {}).items()
+            for each in rows
+        )
+
+    def tells(self, alias: str, name: str, id: str) -> Listed | None:
+        """What the node says of the other end of a relay: of a session that is listed twice, the last."""
+        node = self.model[alias]
+        rows = [each for each in (node.listed or {}).get(name, ()) if each.id == id and each.end]
+        return next((each for each in reversed(rows) if not each.left), None)
+
+    @invariant()
+    def relays_join_two_nodes_and_are_ended_when_nobody_needs_or_feeds_them(self) -> None:
+        self.learn()
+        for name in STREAMS:
+            hops = relays(self.state, name)
+            for alias, hop in hops.items():
+                assert hop.destination == alias != hop.source
+                (teller, id), (other, far) = hop.ends
+                told = self.tells(teller, name, id)
+                assert told is not None and told.end == (name, far)
+                assert told.kind == ("subscribe" if hop.mode == "push" else "publish")
+                assert {(name, id)} <= self.model[teller].relays and {(name, far)} <= self.model[other].relays
+            reached = {
+                alias: 0
+                for alias in self.state.streams.get(name, ())
+                if self.publishers(alias, name) or (alias not in hops and self.begins(alias, name))
+            }
+            for _ in ALIASES:
+                for alias, hop in hops.items():
+                    if hop.source in reached:
+                        depth = reached[hop.source] + 1
+                        reached[alias] = min(depth, reached.get(alias, depth))
+            assert depths(self.state, name) == reached
+        for hop in idle(self.state):
+            assert not self.state.streams[hop.stream][hop.destination].subscribers
+            assert hop.destination not in {each.source for each in relays(self.state, hop.stream).values()}
+        for name, alias, left in lost(self.state):
+            there = self.model[alias].publishing(name)
+            assert there is not None and there.id == left and self.is_relayed(alias, name)
+            assert not self.begins(alias, name) and alias not in depths(self.state, name)
+
+    @precondition(lambda self: self.model)
+    @rule(name=_name, exclude=_few, nodes=_few, max_depth=st.integers(1, 3), chance=st.integers(0, 9))
+    def plan_relay(self, name: str, exclude: set[str], nodes: set[str], max_depth: int, chance: int) -> None:
+        """From the least deep node that has the stream, to one in service with a place, that has it not."""
+        decision = plan(
+            self.state,
+            name,
+            max_depth=max_depth,
+            nodes=nodes,
+            exclude=exclude,
+            at=0.0,
+            random=lambda below: chance % below,
+        )
+        sources = {
+            alias: (self.model[alias].status != "up", depth)
+            for alias, depth in depths(self.state, name).items()
+            if depth < max_depth and alias not in exclude
+        }
+        known = self.state.streams.get(name, {})
+        takers = {
+            alias
+            for alias, node in self.model.items()
+            if node.status != "down" and not node.draining and alias not in exclude
+            if not nodes or alias in nodes
+            if not self.publishers(alias, name) and node.publishing(name) is None
+            if alias not in known or known[alias].subscribers < LIMIT
+        }
+        if decision.target is None:
+            assert not sources or not takers
+            return
+        assert decision.source is not None
+        assert decision.target.alias in takers
+        assert sources[decision.source.alias] == min(sources.values())
+
 
 def _body(listed: dict[str, list[Listed]]) -> bytes:
     def row(each: Listed) -> dict[str, Any]:
-        members: dict[str, Any] = {"leaveAt": 1795229960000 if each.left else 0}
+        members: dict[str, Any] = {"leaveAt": 1795229960000 if each.left else 0, "state": each.state}
         if each.end:
-            url = "http://n/session/{}/{}".format(*each.end)
-            members["cascade"] = {"targetUrl": "http://n/whip/x", "sessionUrl": url}
+            name, id = each.end
+            pull = each.kind == "publish"
+            members["cascade"] = {
+                "sourceUrl"
+                if pull
+                else "targetUrl": f"http://{each.host}/{'whep' if pull else 'whip'}/{name}",
+                "sessionUrl": f"http://{each.host}/session/{name}/{id}",
+            }
         return session(each.id, **members)
 
     return body(

@@ -15,7 +15,7 @@ from liveman.cluster.decision import CANDIDATES, Candidate, Decision
 from liveman.cluster.state import Node, NodeState, State, StreamOnNode
 from liveman.config import CascadeMode
 
-__all__ = ["Relay", "again", "begins", "depths", "idle", "loose", "lost", "plan", "relays"]
+__all__ = ["Relay", "again", "depths", "idle", "left_behind", "loose", "lost", "plan", "relays"]
 
 _FULL = "No node has a free place for another subscriber of the stream"
 _DIRECT = re.compile(r"/api/(?:whip|whep)/([^/?#]+)/[^/?#]+$")
@@ -65,7 +65,7 @@ def depths(state: State, stream: str) -> dict[str, int]:
     reached = {
         alias: 0
         for alias, entry in known.items()
-        if entry.publishers or (alias not in hops and begins(state, stream, entry))
+        if entry.publishers or (alias not in hops and _begins(state, stream, entry))
     }
     depth = 0
     while new := {
@@ -74,18 +74,6 @@ def depths(state: State, stream: str) -> dict[str, int]:
         depth += 1
         reached.update(dict.fromkeys(new, depth))
     return reached
-
-
-def begins(state: State, stream: str, entry: StreamOnNode) -> bool:
-    """Whether a node has the stream from its publisher, or from what is none of ours: for this cluster it
-    begins there."""
-    if entry.publishers or not entry.relayed:
-        return entry.publishers > 0
-    cascade = entry.cascades.get(entry.publishing or "")
-    if cascade is None or not cascade.source:
-        return any((stream, entry.publishing) in node.renamed for node in state.nodes.values())
-    name = unquote(_LAST.findall(cascade.source)[0])
-    return name != stream or _node_of_url(state, cascade.source) is None
 
 
 def plan(
@@ -173,15 +161,20 @@ def lost(state: State) -> list[tuple[str, str, str]]:
     destination, and the session there. Of several in a row only the first."""
     found = []
     for stream in _relayed_streams(state):
-        reached = depths(state, stream)
         hops = relays(state, stream)
-        for alias, entry in state.streams[stream].items():
-            if alias in reached or entry.publishing is None or not entry.relayed:
-                continue
-            hop = hops.get(alias)
+        for alias in left_behind(state, stream):
+            entry, hop = state.streams[stream][alias], hops.get(alias)
             if hop is None or not state.streams[stream][hop.source].relayed:
+                assert entry.publishing is not None
                 found.append((stream, alias, entry.publishing))
     return found
+
+
+def left_behind(state: State, stream: str) -> set[str]:
+    """The nodes where a relay publishes that gets nothing from a publisher any more."""
+    known = state.streams[stream]
+    relayed = {alias for alias, entry in known.items() if entry.relayed}
+    return relayed - depths(state, stream).keys() if relayed else relayed
 
 
 def loose(state: State) -> list[tuple[str, str, str]]:
@@ -214,6 +207,18 @@ def _relayed_streams(state: State) -> list[str]:
     return [
         stream for stream, known in state.streams.items() if any(entry.relays for entry in known.values())
     ]
+
+
+def _begins(state: State, stream: str, entry: StreamOnNode) -> bool:
+    """Whether a node has the stream from its publisher, or from what is none of ours: for this cluster it
+    begins there."""
+    if entry.publishers or not entry.relayed:
+        return entry.publishers > 0
+    cascade = entry.cascades.get(entry.publishing or "")
+    if cascade is None or not cascade.source:
+        return any((stream, entry.publishing) in node.renamed for node in state.nodes.values())
+    name = unquote(_LAST.findall(cascade.source)[0])
+    return name != stream or _node_of_url(state, cascade.source) is None
 
 
 def _node_of_url(state: State, url: str) -> NodeState | None:

@@ -19,7 +19,6 @@ _LAST = chr(0x10FFFF)
 _TRIED = "tried already"
 _FULL = "full"
 _DRAINING = "draining"
-_RELAYED = "a relay publishes there"
 _UNFED = "nothing comes there yet"
 
 
@@ -45,26 +44,26 @@ def place(
             return _unknown(state, at)
         return _subscribe(state, known, nodes, exclude, at, random)
     if known is not None:
-        held = {alias for alias, entry in known.items() if _is_held(state, stream, entry)}
-        if decision := _publish_known(state, known, exclude, held, at):
+        lost = cascade.left_behind(state, stream)
+        if decision := _publish_known(state, known, exclude, lost, at):
             return decision
-        exclude = {*exclude, *held}
+        exclude = {*exclude, *lost}
     return _publish_new(state, nodes, exclude, at, random)
 
 
 def _publish_known(
-    state: State, known: dict[str, StreamOnNode], exclude: Collection[str], held: Collection[str], at: float
+    state: State, known: dict[str, StreamOnNode], exclude: Collection[str], lost: Collection[str], at: float
 ) -> Decision | None:
     """To the origin, draining or not; else to where most subscribers wait; else to where it was made.
-    None: all were tried, or are draining or held by relays."""
+    None: all were tried, are draining, or would refuse, as a relay has not noticed yet that it has ended."""
     rows = []
     for alias, entry in known.items():
         node = state.nodes[alias]
         rejected = None
         if alias in exclude:
             rejected = _TRIED
-        elif alias in held:
-            rejected = _RELAYED
+        elif alias in lost:
+            rejected = "a relay is there, whose source has gone"
         elif node.draining and not entry.publishers:
             rejected = _DRAINING
         away = 0 if entry.publishers else 1 if node.health.status == "up" else 2
@@ -80,11 +79,6 @@ def _publish_known(
         tuple(Candidate(alias, -score, rejected) for _, _, score, alias, rejected in rows[:CANDIDATES]),
         at,
     )
-
-
-def _is_held(state: State, stream: str, entry: StreamOnNode) -> bool:
-    """Whether what publishes there is a relay of ours: its node takes no other publisher beside it."""
-    return entry.relayed and not cascade.begins(state, stream, entry)
 
 
 def _publish_new(
