@@ -52,8 +52,8 @@ class ModelNode:
     """And when they expire."""
     ends: set[Key] = field(factory=set)
     """The other sides of its relays; they stay known while it is down."""
-    renamed: dict[str, list[Listed]] | None = None
-    """The snapshot that told of them."""
+    renamed: set[Key] = field(factory=set)
+    """Those of them that are pushed to under another name."""
     relays: set[Key] = field(factory=set)
     """Which of its sessions are known for relays, for as long as they are there."""
 
@@ -73,9 +73,11 @@ class ModelNode:
 
     def publishing(self, name: str) -> Listed | None:
         """Of the sessions that publish by the last snapshot, the first that is connected, or else the last."""
-        rows = [
-            each for each in (self.listed or {}).get(name, ()) if each.kind == "publish" and not each.left
-        ]
+        here: dict[str, Listed] = {}
+        for each in (self.listed or {}).get(name, ()):
+            if not each.left:
+                here.setdefault(each.id, each)
+        rows = [each for each in here.values() if each.kind == "publish"]
         found = next((each for each in rows if each.state == "connected"), rows[-1] if rows else None)
         return None if found is None or (name, found.id) in self.deleted else found
 
@@ -140,9 +142,12 @@ class Watched(RuleBasedStateMachine):
                 for name, rows in listed.items():
                     for id in ["", *(each.id for each in rows)]:
                         node.pending.pop((name, id), None)
-                node.renamed = listed
-                node.ends = {
-                    each.end for rows in listed.values() for each in rows if each.end and not each.left
+                said = node.said().items()
+                node.ends = {each.end for _, each in said if each.end}
+                node.renamed = {
+                    each.end
+                    for (name, _), each in said
+                    if each.end and each.end[0] != name and each.kind == "subscribe"
                 }
 
     @rule(alias=_alias, lost=st.sampled_from([(), (), ("1",), ("2",)]))
@@ -363,21 +368,9 @@ class Watched(RuleBasedStateMachine):
         there = self.model[alias].publishing(name)
         if there is None or not self.is_relayed(alias, name):
             return False
-        told = self.tells(alias, name, there.id)
-        if told is not None and told.end is not None and told.kind == "publish":
-            return told.end[0] != name or told.host not in self.model
-        return any(
-            each.end == (name, there.id) and stream != name and each.kind == "subscribe" and not each.left
-            for node in self.model.values()
-            for stream, rows in (node.renamed or {}).items()
-            for each in rows
-        )
-
-    def tells(self, alias: str, name: str, id: str) -> Listed | None:
-        """What the node says of the other end of a relay: of a session that is listed twice, the last."""
-        node = self.model[alias]
-        rows = [each for each in (node.listed or {}).get(name, ()) if each.id == id and each.end]
-        return next((each for each in reversed(rows) if not each.left), None)
+        if there.end:
+            return there.end[0] != name or there.host not in self.model
+        return any((name, there.id) in node.renamed for node in self.model.values())
 
     @invariant()
     def relays_join_two_nodes_and_are_ended_when_nobody_needs_or_feeds_them(self) -> None:
@@ -387,8 +380,8 @@ class Watched(RuleBasedStateMachine):
             for alias, hop in hops.items():
                 assert hop.destination == alias != hop.source
                 (teller, id), (other, far) = hop.ends
-                told = self.tells(teller, name, id)
-                assert told is not None and told.end == (name, far)
+                told = self.model[teller].said()[name, id]
+                assert told.end == (name, far)
                 assert told.kind == ("subscribe" if hop.mode == "push" else "publish")
                 assert {(name, id)} <= self.model[teller].relays and {(name, far)} <= self.model[other].relays
             reached = {

@@ -87,6 +87,8 @@ def _read_group(snapshot: Snapshot, entry: StreamOnNode, name: str, kind: Kind, 
         if session.leaveAt:
             snapshot.left.add((name, session.id))
             continue
+        if session.id in entry.sessions:
+            continue  # Duplicated ids are one session, the first.
         cascade = session.cascade
         relay = cascade is not None and bool(cascade.source or cascade.target or cascade.session)
         if cascade is not None and relay:
@@ -99,5 +101,4 @@ def _read_group(snapshot: Snapshot, entry: StreamOnNode, name: str, kind: Kind, 
             entry.publishing = session.id
             entry.connected = session.state in ("connected", "")
             entry.begun = session.state not in ("new", "connecting")
-        # Duplicated ids are one session, of the first kind.
-        entry.sessions.setdefault(session.id, "relay" if relay else kind)
+        entry.sessions[session.id] = "relay" if relay else kind
