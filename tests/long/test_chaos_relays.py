@@ -88,23 +88,16 @@ class Scene:
         left = {alias: streams for alias, streams in said.items() if live_sessions(streams)}
         return str(left) if left else ""
 
+    async def relays(self) -> str:
+        """The relays by the nodes' own words; "" when there are none."""
+        said = {alias: await get_json(f"{node.url}/api/streams/") for alias, node in self.nodes.items()}
+        left = {alias: live_sessions(streams) & relayed(said) for alias, streams in said.items()}
+        return str(left) if any(left.values()) else ""
+
 
 def counts(streams: list[Any], everywhere: dict[str, list[Any]]) -> tuple[int, int]:
     """Publishers and subscribers by a node's own words, without the ends of relays."""
-    sessions = [
-        session
-        for listed in everywhere.values()
-        for stream in listed
-        for side in ("publish", "subscribe")
-        for session in stream[side]["sessions"]
-        if not session["leaveAt"]
-    ]
-    ends = {
-        each["cascade"]["sessionUrl"].rpartition("/")[2].partition(".")[0]
-        for each in sessions
-        if "cascade" in each
-    }
-    relays = ends | {each["id"] for each in sessions if "cascade" in each}
+    relays = relayed(everywhere)
     publishers, subscribers = (
         sum(
             not session["leaveAt"] and session["id"] not in relays
@@ -114,6 +107,19 @@ def counts(streams: list[Any], everywhere: dict[str, list[Any]]) -> tuple[int, i
         for side in ("publish", "subscribe")
     )
     return publishers, subscribers
+
+
+def relayed(everywhere: dict[str, list[Any]]) -> set[str]:
+    """The sessions at both ends of all relays."""
+    told = {
+        session["id"]: session["cascade"]["sessionUrl"]
+        for streams in everywhere.values()
+        for stream in streams
+        for side in ("publish", "subscribe")
+        for session in stream[side]["sessions"]
+        if "cascade" in session and not session["leaveAt"]
+    }
+    return told.keys() | {url.rpartition("/")[2].partition(".")[0] for url in told.values()}
 
 
 async def until_empty(ask: Callable[[], Awaitable[str]], scene: Scene) -> None:
@@ -214,7 +220,8 @@ async def delete_again(scene: Scene) -> None:
 
 @asynccontextmanager
 async def audience(scene: Scene) -> AsyncIterator[None]:
-    """A publisher and five viewers of each stream, more than two nodes have places for."""
+    """A publisher and five viewers of each stream, more than two nodes have places for. When the viewers have
+    left, so have the relays; then the publishers go."""
     made: list[str] = []
     publishers: list[Publisher] = []
     async with ClientSession(scene.url) as client:
@@ -230,6 +237,7 @@ async def audience(scene: Scene) -> AsyncIterator[None]:
             for location in made:
                 async with client.delete(location) as response:
                     assert response.status in (204, 404)
+            await until_empty(scene.relays, scene)
         finally:
             for each in publishers:
                 await each.close()
@@ -275,7 +283,9 @@ async def test_relays_are_as_the_nodes_say_after_a_storm(
         await until_empty(scene.leftovers, scene)
         await until_empty(scene.difference, scene)
         async with audience(scene):
+            assert await scene.relays()
             await until_empty(scene.difference, scene)
+        async with audience(scene):
             for alias in scene.nodes:
                 if await get_json(f"{scene.nodes[alias].url}/api/streams/"):
                     await scene.nodes[alias].kill()
