@@ -14,6 +14,7 @@ from typing import Literal
 from attrs import frozen
 
 __all__ = [
+    "RELAY_TOKEN_SECONDS",
     "Kind",
     "SessionTag",
     "alias_tag",
@@ -26,6 +27,9 @@ __all__ = [
 
 Kind = Literal["p", "s"]
 """``p``: a publisher's session, ``s``: a subscriber's."""
+
+#: How long a relay's token is good for making its session; for that session's end it does not expire.
+RELAY_TOKEN_SECONDS = 60
 
 _TAGGED = re.compile(r"(?P<id>.+)\.(?P<alias>[a-z2-7]{8})(?P<kind>[ps])(?P<mac>[a-z2-7]{8})", re.DOTALL)
 _RELAY_TOKEN = re.compile(r"relay-(?P<issued>[0-9]{1,12})-(?P<seal>[0-9a-f]{32})")

@@ -1,6 +1,7 @@
 """Decisions over HTTP: what would be decided now, and what was."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -116,7 +117,7 @@ async def test_a_thousand_decisions_are_kept(cluster: Cluster) -> None:
 
 
 async def test_a_session_made_by_a_relay_s_token_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the direct route; with any other token it is a publisher's."""
+    """On the direct route, within a minute; with any other token it is a publisher's."""
     secret = b"k" * 32
 
     async def cluster_secret(*_: object) -> bytes:
@@ -126,10 +127,11 @@ async def test_a_session_made_by_a_relay_s_token_takes_no_place(monkeypatch: pyt
     options = config.Cluster(poll_interval_ms=3_600_000)
     async with raw_node() as node, liveman(node, cluster=options) as url:
         async with ClientSession(url) as client:
-            for alias, publishers in (("n0", 0), ("n1", 1)):
-                token = build_relay_token(secret, alias=alias, kind="p", stream=alias, issued=1)
+            now = int(time.time())
+            for alias, age, publishers in (("n0", 0, 0), ("n0", 50, 0), ("n0", 90, 1), ("n1", 0, 2)):
+                token = build_relay_token(secret, alias=alias, kind="p", stream="cam", issued=now - age)
                 headers = {**SDP_TYPE, "Authorization": f"Bearer {token}"}
-                async with client.post(f"/api/whip/n0/{alias}", data=OFFER, headers=headers) as response:
+                async with client.post("/api/whip/n0/cam", data=OFFER, headers=headers) as response:
                     assert response.status == 201
                 async with client.get("/api/nodes/") as response:
                     (row,) = await response.json()

@@ -13,7 +13,7 @@ from cluster.fake import FAST, session, until
 from cluster.relaying import RelayNode, relay_nodes, relaying
 from liveman.cluster import Cluster, Relays, relay
 from liveman.cluster.cascade import depths
-from liveman.errors import NoPlace
+from liveman.errors import NodeUnreachable, NoPlace
 from liveman.secret import verify_relay_token
 
 pytestmark = pytest.mark.parametrize("mode", ["push", "pull"])
@@ -293,3 +293,76 @@ async def test_after_a_restart_the_relays_are_looked_after_as_before(
         assert isinstance(cluster, Cluster)
         await until(lambda: not three[1].streams)
         await until(lambda: [each["id"] for each in three[0].sessions("x", "subscribe")] == ["v"])
+
+
+async def test_a_node_that_cannot_be_told_is_suspect_and_another_takes_the_relay(
+    three: list[RelayNode], mode: str
+) -> None:
+    """The destination of a pull; a push needs its source."""
+    gone = three[0 if mode == "push" else 1]
+    three[2].has("y", ["p"], ["busier"])
+    async with relaying(three, mode=mode, sub_max=9) as (cluster, relays):
+        assert cluster.plan_relay("x").target == cluster.node("b")
+
+        async def refused(*_: object) -> object:
+            raise NodeUnreachable("POST /api/cascade/x: refused")
+
+        told = cluster.client.cascade
+        cluster.client.cascade = (  # type: ignore[method-assign]
+            lambda node, *given: refused() if node.alias == gone.alias else told(node, *given)  # type: ignore[assignment,return-value]
+        )
+        failed: list[str] = []
+        cluster.node_failed = lambda alias, reason: failed.append(alias)  # type: ignore[method-assign]
+        if mode == "push":
+            with pytest.raises(NoPlace, match="refused"):
+                await extend(relays)
+        else:
+            await extend(relays)
+            assert [who for who, _ in asked(three)] == ["c"]
+        assert failed == [gone.alias]
+
+
+async def test_the_half_of_a_relay_that_never_arrived_is_removed_and_nobody_else_s_session(
+    three: list[RelayNode], mode: str
+) -> None:
+    """The relaying node has a session for what it was told, and the other side none that it knows."""
+    teller = three[0 if mode == "push" else 1]
+    teller.state = "never"
+    async with relaying(three[:2], mode=mode) as (_, relays):
+        viewer = asyncio.create_task(extend(relays, 1.5))
+        await until(lambda: teller.asked)
+        told = {key: value for key, value in teller.asked[0].items() if key != "token"}
+        other = dict.fromkeys(told, "http://elsewhere/whip/x")
+        side = "subscribe" if mode == "push" else "publish"
+        if mode == "pull":
+            teller.has("x")
+        teller.sessions("x", side).extend(
+            [
+                session("half", state="connecting", cascade=told),
+                session("far", state="connecting", cascade=other),
+            ]
+        )
+        await teller.changed()
+        with pytest.raises(NoPlace):
+            await viewer
+        await until(lambda: teller.deleted == ["half"])
+        assert "far" in {each["id"] for each in teller.sessions("x", side)}
+
+
+async def test_a_relay_that_was_lost_is_not_taken_for_the_new_one(
+    three: list[RelayNode], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new one is connected when the node says so of its session, whatever the old one was."""
+    monkeypatch.setattr(relay, "LOST_SECONDS", 0.1)
+    async with relaying(three[:2], mode=mode, maximum_idle_time=60_000) as (cluster, relays):
+        await extend(relays, nodes=["b"])
+        three[1].sessions("x", "subscribe").append(session("viewer"))
+        await three[1].changed()
+        await until(lambda: depths(cluster.state, "x") == {"a": 0, "b": 1})
+        for node in three:
+            node.state = "connecting"
+        three[0].has("x", ["p"], ["v"])
+        await three[0].changed()
+        await until(lambda: len(cluster.journal.newest()) == 2)
+        await until(lambda: cluster.journal.newest()[0]["outcome"] != "under way")
+        assert "not ready in time" in cluster.journal.newest()[0]["outcome"]
