@@ -32,6 +32,10 @@ class Identity:
     """The one stream that it is good for, or ``*``."""
     mode: int = 0
     """The sum of MANAGE, PUBLISH, SUBSCRIBE."""
+    token_id: str = ""
+    """What its token may be revoked by; empty: it has none."""
+    expires_at: float | None = None
+    """Unix seconds; None: it does not expire."""
 
 
 #: Without authentication everyone may do everything.
