@@ -236,6 +236,7 @@ class State:
         if node is None or entry is None or session not in entry.sessions:
             return
         _count(node, entry, entry.sessions.pop(session), -1)
+        entry.cascades.pop(session, None)
         if session == entry.publishing:
             entry.publishing, entry.connected, entry.begun = None, False, False
         if not self._settle(node, stream, session):
