@@ -281,7 +281,7 @@ def test_every_section_of_the_original_loads() -> None:
     assert config.cascade.mode == "pull"
     assert isinstance(config.recorder.storage, S3Storage)
     assert config.recorder.storage.bucket == "recordings"
-    assert set(config.extra_ice.providers) == {"coturn", "cloudflare"}
+    assert set(config.extra_ice.providers) == {"ice_servers", "coturn", "cloudflare"}
     assert len(config.extra_ice.ice_servers) == 2
     assert config.liveion.count == 0
     assert [line.partition(" ")[0] for line in warned] == [

@@ -142,7 +142,7 @@ def load(table: Mapping[str, Any]) -> dict[str, IceProvider]:
 
 
 def named(providers: Iterable[IceProvider], before: Mapping[str, IceProvider]) -> dict[str, IceProvider]:
-    """Those before, and these under the names of their classes. Raises ConfigError for what is no provider."""
+    """Those before, and these under the names of their classes. Raises ConfigError for what is none."""
     found = dict(before)
     for index, provider in enumerate(providers):
         if isinstance(provider, type) or not callable(getattr(provider, "lease", None)):

@@ -120,7 +120,7 @@ class IceServer:
             raise ValueError("turn and turns urls need a username and a credential")
 
     def over(self, transports: Collection[str]) -> Self | None:
-        """The server with the urls that can be reached in these ways (empty: in any); None: there are none."""
+        """The server with the urls that can be reached in these ways (empty: in any); None: there is none."""
         if not transports:
             return self
         urls = tuple(url for url in self.urls if transport(url) in transports)
