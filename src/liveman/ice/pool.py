@@ -23,8 +23,8 @@ W = TypeVar("W")
 _SPARE = 4
 #: The most leases held.
 _MOST_HELD = 1000
-#: The most questions at once: 200 sessions a second at a vendor that takes 2 s.
-_MOST_FETCHES = 400
+#: The most questions at once: 200 sessions a second at a vendor that takes 2 s, and half as many to fill up.
+_MOST_FETCHES = 600
 #: How far back the rate looks, seconds.
 _RATE_SPAN = 10.0
 #: How much a single fetch counts in the mean of their times.
