@@ -55,6 +55,7 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("extra_ice.override_upstream_ice_servers", [True, False], FLAGS),
     ("extra_ice.timeout_ms", [1, 60_000], [*NUMBERS, 0, -1, 60_001]),
     ("extra_ice.max_urls", [0, 1000], [*NUMBERS, -1, 1001]),
+    ("extra_ice.min_life", [1, 86_400], [*NUMBERS, 0, -1, 86_401]),
     ("extra_ice.ice_servers", [[], [{"urls": ["stun:a"]}]], ["stun:a", {"urls": ["stun:a"]}]),
     ("cascade.mode", ["push", "pull"], [*TEXTS, "", "pusj"]),
     ("cascade.check_attempts", [1, 60], [*NUMBERS, 0]),
@@ -280,7 +281,7 @@ def test_every_section_of_the_original_loads() -> None:
     assert config.cascade.mode == "pull"
     assert isinstance(config.recorder.storage, S3Storage)
     assert config.recorder.storage.bucket == "recordings"
-    assert set(config.extra_ice.providers) == {"coturn", "cloudflare"}
+    assert set(config.extra_ice.providers) == {"ice_servers", "coturn", "cloudflare"}
     assert len(config.extra_ice.ice_servers) == 2
     assert config.liveion.count == 0
     assert [line.partition(" ")[0] for line in warned] == [

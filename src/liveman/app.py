@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -21,6 +21,7 @@ from liveman.database import Database, cluster_secret, open_database
 from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
 from liveman.ice import provider
 from liveman.ice.broker import Broker
+from liveman.ice.provider import IceProvider
 from liveman.inbound import Inbound
 from liveman.logs import get_logger
 from liveman.middleware import LISTENING, Guard, Route, json_response, mount
@@ -76,9 +77,11 @@ def load_config(path: str | None = None) -> Config:
     return report.config
 
 
-def create_app(config: Config) -> web.Application:
+def create_app(config: Config, *, ice_providers: Sequence[IceProvider] = ()) -> web.Application:
     """Liveman as an aiohttp application, to be served alone or mounted by ``add_subapp``.
 
+    ice_providers: ICE providers of the host's own, after those that the configuration names; in logs they go
+    by the names of their classes. They are started and closed with the application.
     Nothing is started before the application is, and all of it ends with the application. Raises ConfigError.
     """
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
@@ -90,7 +93,7 @@ def create_app(config: Config) -> web.Application:
         raise ConfigError(
             Fault("auth", "authentication is not supported yet; without it nothing would be protected")
         )
-    rooms = _Rooms(config)
+    rooms = _Rooms(config, ice_providers)
     app = web.Application()
     mount(
         app,
@@ -112,14 +115,20 @@ def _provider_tables(extra_ice: object) -> dict[str, Any]:
     if not isinstance(extra_ice, Mapping):
         return {}
     own = {attribute.name for attribute in fields(ExtraIce)}
-    tables = {key: value for key, value in extra_ice.items() if key not in own and isinstance(value, Mapping)}
-    static = extra_ice.get("ice_servers")
-    return {"ice_servers": static, **tables} if isinstance(static, list) and static else tables
+    return {
+        key: value
+        for key, value in extra_ice.items()
+        if (key not in own and isinstance(value, Mapping))
+        or (key == "ice_servers" and isinstance(value, list) and value)
+    }
 
 
-def _tables(extra_ice: ExtraIce) -> dict[str, Any]:
-    static = {"ice_servers": list(extra_ice.ice_servers)} if extra_ice.ice_servers else {}
-    return {**static, **extra_ice.providers}
+def _providers(extra_ice: ExtraIce, more: Sequence[IceProvider]) -> dict[str, IceProvider]:
+    """The providers of the configuration in its order, then those that the host application gave."""
+    static = {"ice_servers": list(extra_ice.ice_servers)}
+    placed = "ice_servers" in extra_ice.providers
+    tables = {**extra_ice.providers, **static} if placed else {**static, **extra_ice.providers}
+    return provider.named(more, provider.load(tables))
 
 
 def _identify(_inbound: Inbound) -> Identity:
@@ -131,6 +140,7 @@ class _Rooms:
     """The rooms of one application, made at once and opened when it starts."""
 
     config: Config
+    ice_providers: Sequence[IceProvider] = ()
     cluster: Cluster = field(init=False)
     registry: Registry = field(init=False)
     relays: Relays = field(init=False)
@@ -146,7 +156,11 @@ class _Rooms:
         self.registry = Registry(self.cluster)
         self.relays = Relays(self.cluster, config.cascade)
         self.upstream = Upstream(dial_tcp)
-        self.broker = Broker(provider.load(_tables(config.extra_ice)), timeout_ms=config.extra_ice.timeout_ms)
+        self.broker = Broker(
+            _providers(config.extra_ice, self.ice_providers),
+            timeout_ms=config.extra_ice.timeout_ms,
+            min_life=config.extra_ice.min_life,
+        )
         self.attempts = Attempts(
             self.cluster, self.upstream, trusted=parse_networks(config.http.trusted_proxies)
         )

@@ -11,6 +11,7 @@ from liveman import logs, settings
 from liveman.app import create_app, inspect, load_config
 from liveman.config import Config, Database, ExtraIce, Liveion, Secret
 from liveman.errors import ConfigError, LivemanError
+from liveman.ice.installed import installed
 from liveman.server import forever, run, serving
 
 __all__ = ["main"]
@@ -49,6 +50,18 @@ def check(outer: str | None, path: str | None) -> None:
     if report.config is None:
         raise ConfigError(*report.faults)
     click.echo(settings.describe(report.config, report.extra_ice))
+
+
+@_liveman.command()
+def providers() -> None:
+    """List the ICE providers that are installed, and where they come from."""
+    rows = [("NAME", "DISTRIBUTION", "VERSION", "CLASS")]
+    found = installed()
+    rows += [(each.name, each.distribution, each.version, each.value) for each in found]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row, problem in zip(rows, ["", *(each.problem for each in found)], strict=True):
+        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip() + (f"\n  cannot be used: {problem}" if problem else ""))
 
 
 @_liveman.command()

@@ -112,10 +112,15 @@ class ExtraIce:
     """The longest that all providers together may delay a request, milliseconds."""
     max_urls: Annotated[int, Between(0, 1000)] = 12
     """The most ICE urls in one answer; browsers slow down with more."""
+    min_life: Annotated[int, Between(1, 86_400)] = 600
+    """Credentials that were fetched ahead of need are not given to a session when they are good for less, nor
+    with less than a third of their life, seconds. For the default, an allocation lives as long without them
+    (RFC 8656, section 3.2)."""
     ice_servers: tuple[Any, ...] = field(default=(), repr=False)
     """The static servers, each a table ``[[extra_ice.ice_servers]]``; opaque here."""
     providers: Mapping[str, Any] = field(factory=dict, repr=False, metadata={"key": False})
-    """The tables ``[extra_ice.<name>]`` by name, opaque here: the provider structures its own."""
+    """The tables ``[extra_ice.<name>]`` by name, opaque here: the provider structures its own. Where
+    ``ice_servers`` stands among them, its place is that of the static servers; else these are the first."""
 
 
 CascadeMode = Literal["push", "pull"]

@@ -112,10 +112,14 @@ class ProviderError(LivemanError):
     def __init__(
         self, detail: str | None = None, *, retry_after: float | None = None, permanent: bool = False
     ) -> None:
-        """``retry_after``: seconds for which asking is no use; ``permanent``: it is none until a restart."""
-        super().__init__(detail)
+        """``detail`` is logged, so it must not hold a secret.
+
+        retry_after: when the vendor wants to be asked again, seconds, as its Retry-After says. permanent:
+        asking again is of no use until somebody does something, as after 401 and 403.
+        """
         self.retry_after = retry_after
         self.permanent = permanent
+        super().__init__(detail)
 
 
 class BadRequest(LivemanError):

@@ -171,7 +171,9 @@ def _converter() -> Converter:
         known = keys(ExtraIce)
         providers = {k: v for k, v in value.items() if k not in known and isinstance(v, Mapping)}
         own = table({k: v for k, v in value.items() if k not in providers}, ExtraIce)
-        return attrs.evolve(own, providers=providers)
+        # The order of the file is that of the answers.
+        ordered = {k: providers.get(k, ()) for k in value if k in providers or k == "ice_servers"}
+        return attrs.evolve(own, providers=ordered)
 
     def cors(value: Any, kind: Any) -> Any:
         if isinstance(value, bool):

@@ -8,7 +8,8 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, IterableValidationError, override
@@ -68,10 +69,19 @@ def strict_converter() -> Converter:
         many: Any = list.__class_getitem__(item)
         return tuple(converter.structure(value, many))
 
+    def one_or_several(value: Any, kind: Any) -> Any:
+        several = [arm for arm in get_args(kind) if _is_several(arm)]
+        (arm,) = several if isinstance(value, list) else [a for a in get_args(kind) if a not in several]
+        return converter.structure(value, arm)
+
     hooks: list[tuple[Any, Callable[[Any, Any], Any]]]
     hooks = [(Annotated, formed), (Literal, choice), (tuple, sequence)]
     for origin, hook in hooks:
         converter.register_structure_hook_func(_has_origin(origin), hook)
+    converter.register_structure_hook_func(
+        lambda kind: _is_union(kind) and len(get_args(kind)) == 2 and any(map(_is_several, get_args(kind))),
+        one_or_several,
+    )
     return converter
 
 
@@ -84,6 +94,16 @@ def key_path(path: str, key: str) -> str:
     """The path of a key beneath a path, quoted as TOML wants it where it is no bare key."""
     name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
     return f"{path}.{name}" if path else name
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
+
+
+def _is_several(kind: Any) -> bool:
+    """Whether it is a tuple, with or without a form."""
+    origin = get_origin(get_args(kind)[0]) if get_origin(kind) is Annotated else get_origin(kind)
+    return origin is tuple
 
 
 def _has_origin(origin: Any) -> Callable[[Any], bool]:

@@ -11,7 +11,9 @@ from attrs import frozen
 
 from liveman.config import Secret
 from liveman.errors import ProviderError
+from liveman.ice import breaker as breaker_module
 from liveman.ice import broker as broker_module
+from liveman.ice import source as source_module
 from liveman.ice.broker import Broker
 from liveman.ice.provider import IceLease, IceProvider, IceRequest
 from liveman.ice.server import IceServer
@@ -229,7 +231,8 @@ async def test_a_caller_that_is_cancelled_cancels_its_leases() -> None:
 async def test_a_provider_that_cannot_be_cancelled_does_not_pile_up_tasks(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_module, "_MOST_OWED", 3)
+    monkeypatch.setattr(source_module, "MOST_OWED", 3)
+    monkeypatch.setattr(breaker_module, "_ENOUGH", 1000)
     stubborn = Stubborn()
     async with running({"stubborn": Provider(stubborn)}, timeout_ms=1) as broker:
         for _ in range(10):
@@ -270,6 +273,7 @@ async def test_failures_are_told_once_in_a_while_and_so_is_their_end(
 ) -> None:
     """A vendor that is down for an hour under load fills no disk."""
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(breaker_module, "_ENOUGH", 1000)
     works = False
 
     async def lease(_: IceRequest) -> IceLease:
@@ -284,7 +288,7 @@ async def test_failures_are_told_once_in_a_while_and_so_is_their_end(
 
     def later() -> None:
         for source in broker._all:
-            source.told_at -= broker_module._QUIET
+            source._told_at -= source_module._QUIET
 
     async with running({"p": Provider(lease)}) as broker:
         for _ in range(50):

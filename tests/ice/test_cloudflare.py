@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from liveman.config import Secret
 from liveman.errors import ProviderError
 from liveman.ice.broker import Broker
-from liveman.ice.cloudflare import Cloudflare, parse_answer
+from liveman.ice.cloudflare import Cloudflare
 from liveman.ice.provider import IceLease, IceRequest, load
 from liveman.ice.server import IceServer
 
@@ -68,7 +68,8 @@ class Vendor:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         authorization = request.headers.get("Authorization")
-        self.requests.append((request.method, request.path, authorization, await request.json()))
+        body = await request.text()
+        self.requests.append((request.method, request.raw_path, authorization, json.loads(body or "null")))
         return await self.handler(request)
 
 
@@ -116,17 +117,17 @@ HTML = "<!DOCTYPE html><html><body>Sign in to the hotel's network</body></html>"
 
 REFUSALS = [
     (Vendor.answers(400, "{}"), "status 400"),
-    (Vendor.answers(401, '{"errors":[{"message":"bad token"}]}'), "check key_id and api_token"),
-    (Vendor.answers(403, HTML, "text/html"), "check key_id and api_token"),
-    (Vendor.answers(404, ""), "check key_id and api_token"),
+    (Vendor.answers(401, '{"errors":[{"message":"bad token"}]}'), "check key_id, api_token and api_base"),
+    (Vendor.answers(403, HTML, "text/html"), "check key_id, api_token and api_base"),
+    (Vendor.answers(404, ""), "check key_id, api_token and api_base"),
     (Vendor.answers(429, "{}", **{"Retry-After": "5"}), "asked too often"),
     (Vendor.answers(500, HTML, "text/html"), "status 500"),
     (Vendor.answers(503, json.dumps(ANSWER)), "status 503"),
-    (Vendor.answers(204, ""), "status 204"),
-    (Vendor.answers(200, HTML, "text/html"), "no JSON object with iceServers"),
-    (Vendor.answers(201, ""), "no JSON object with iceServers"),
-    (Vendor.answers(201, '{"iceServers":[{"urls":["stun:a"]}'), "no JSON object with iceServers"),
-    (Vendor.answers(201, "[" * 60_000), "no JSON object with iceServers"),
+    (Vendor.answers(204, ""), "no JSON object"),
+    (Vendor.answers(200, HTML, "text/html"), "is no JSON"),
+    (Vendor.answers(201, ""), "is no JSON"),
+    (Vendor.answers(201, '{"iceServers":[{"urls":["stun:a"]}'), "is no JSON"),
+    (Vendor.answers(201, "[" * 60_000), "is no JSON"),
     (Vendor.answers(201, " " * 65_536 + json.dumps(ANSWER)), "longer than 65536 bytes"),
     (Vendor.answers(201, '{"iceServers":"' + "x" * 5_000_000 + '"}'), "longer than 65536 bytes"),
 ]
@@ -225,28 +226,23 @@ async def test_through_the_broker_a_vendor_in_trouble_fails_no_request(
     assert TOKEN not in caplog.text
 
 
+TURN_A = {"urls": "turn:a", "username": "u", "credential": "c"}
+SERVER_A = IceServer(("turn:a",), "u", Secret("c"))
+
 PARSED: list[tuple[Any, tuple[IceServer, ...]]] = [
     (ANSWER, SERVERS),
-    ({"iceServers": {"urls": "stun:a"}}, (IceServer(("stun:a",)),)),
+    ({"iceServers": TURN_A}, (SERVER_A,)),
     (
-        {"iceServers": [{"urls": ["stun:[::53]", "stun:b:5353", "stun:c:153"]}]},
-        (IceServer(("stun:[::53]", "stun:b:5353", "stun:c:153")),),
+        {"iceServers": [{"urls": ["stun:[::53]", "stun:b:5353", "stun:c:153", "stun:d:53"]}, TURN_A]},
+        (IceServer(("stun:[::53]", "stun:b:5353", "stun:c:153")), SERVER_A),
     ),
     (
-        {
-            "iceServers": [
-                {
-                    "urls": ["turn:a:53", "turn:a:053?transport=tcp", "turn:b"],
-                    "username": "u",
-                    "credential": "c",
-                }
-            ]
-        },
-        (IceServer(("turn:b",), "u", Secret("c")),),
+        {"iceServers": [{**TURN_A, "urls": ["turn:x:53", "turn:y:053?transport=tcp", "turn:a"]}]},
+        (SERVER_A,),
     ),
     (
-        {"iceServers": [{"urls": ["turn:no-credentials", "stun:a", "stun:b\r\nX: y"]}, 5]},
-        (IceServer(("stun:a",)),),
+        {"iceServers": [{"urls": ["turn:no-credentials", "stun:a", "stun:b\r\nX: y"]}, 5, TURN_A]},
+        (IceServer(("stun:a",)), SERVER_A),
     ),
 ]
 
@@ -263,28 +259,103 @@ UNUSABLE: list[Any] = [
     {"iceServers": {}},
     {"iceServers": [None]},
     {"iceServers": [{"urls": []}]},
-    {"iceServers": [{"urls": ["stun:a:53"]}]},
+    {"iceServers": [{"urls": ["stun:a"]}]},
+    {"iceServers": [{**TURN_A, "urls": ["turn:a:53"]}]},
     {"iceServers": [{"urls": ["turn:a"], "username": "u"}]},
-    {"iceServers": [{"urls": ["turn:a\r\nSet-Cookie: x"], "username": "u", "credential": "c"}]},
-    {"iceServers": [{"urls": ["turn:a"], "username": "u\r\n", "credential": "c"}]},
+    {"iceServers": [{**TURN_A, "urls": ["turn:a\r\nSet-Cookie: x"]}]},
+    {"iceServers": [{**TURN_A, "username": "u\r\n"}]},
 ]
 
 
 @pytest.mark.parametrize(("answer", "servers"), PARSED)
-def test_what_can_be_used_of_an_answer_is_used(answer: Any, servers: tuple[IceServer, ...]) -> None:
+async def test_what_can_be_used_of_an_answer_is_used(
+    cloudflare: Cloudflare, vendor: Vendor, answer: Any, servers: tuple[IceServer, ...]
+) -> None:
     """Urls on port 53 never are."""
-    assert parse_answer(json.dumps(answer).encode()) == servers
+    vendor.handler = vendor.answers(201, json.dumps(answer))
+    assert (await cloudflare.lease(REQUEST)).servers == servers
 
 
 @pytest.mark.parametrize("answer", UNUSABLE)
-def test_an_answer_without_anything_to_use_is_an_error(answer: Any) -> None:
-    with pytest.raises(ProviderError, match=r"iceServers|no server that can be used"):
-        parse_answer(json.dumps(answer).encode())
+async def test_an_answer_without_anything_to_use_is_an_error(
+    cloudflare: Cloudflare, vendor: Vendor, answer: Any
+) -> None:
+    vendor.handler = vendor.answers(201, json.dumps(answer))
+    with pytest.raises(ProviderError, match="Cloudflare's answer"):
+        await cloudflare.lease(REQUEST)
+
+
+async def test_a_shorter_life_is_asked_for_and_a_longer_one_is_not(
+    cloudflare: Cloudflare, vendor: Vendor
+) -> None:
+    assert (await cloudflare.lease(IceRequest.ahead(60))).expires_at == 1060.0
+    assert (await cloudflare.lease(IceRequest.ahead(604_800))).expires_at == 1600.0
+    assert [body for *_, body in vendor.requests] == [{"ttl": 60}, {"ttl": 600}]
+
+
+async def test_the_identifier_for_analytics_is_sent(base: str, vendor: Vendor) -> None:
+    options = Cloudflare.Options(
+        key_id="k", api_token=Secret(TOKEN), custom_identifier="prod eu", api_base=base.rstrip("/")
+    )
+    provider = Cloudflare(options)
+    await provider.start()
+    await provider.lease(REQUEST)
+    await provider.close()
+    assert vendor.requests[0][3] == {"ttl": 3600, "customIdentifier": "prod eu"}
+
+
+async def test_a_lease_is_revoked_by_its_username(cloudflare: Cloudflare, vendor: Vendor) -> None:
+    """Whatever stands in it stays one segment of the path."""
+    vendor.handler = vendor.answers(204, "")
+    odd = IceServer(("turn:h",), "a/../b?c", Secret("c"))
+    await cloudflare.revoke(IceLease((IceServer(("stun:h",)), odd, odd)))
+    ((method, path, authorization, body),) = vendor.requests
+    assert (method, authorization, body) == ("POST", f"Bearer {TOKEN}", None)
+    assert path == "/prefix/v1/turn/keys/key-1/credentials/a%2F..%2Fb%3Fc/revoke"
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\xff\xfe\x00", b"\x00" * 10, b'{"iceServers": ' + b"9" * 5000 + b"}", b"NaN"]
+    ("status", "headers", "permanent", "retry_after"),
+    [
+        (401, {}, True, None),
+        (403, {"Retry-After": "5"}, True, None),
+        (404, {}, False, None),
+        (429, {"Retry-After": "5"}, False, 5.0),
+        (429, {"Retry-After": "Thu, 01 Jan 1970 00:20:00 GMT"}, False, 200.0),
+        (429, {"Retry-After": "soon"}, False, None),
+        (503, {"Retry-After": "99999999"}, False, 3600.0),
+        (500, {}, False, None),
+    ],
 )
-def test_bytes_that_are_no_json_are_an_error(body: bytes) -> None:
-    with pytest.raises(ProviderError, match="no JSON object"):
-        parse_answer(body)
+async def test_a_refusal_says_when_asking_again_is_of_use(
+    cloudflare: Cloudflare,
+    vendor: Vendor,
+    status: int,
+    headers: dict[str, str],
+    permanent: bool,
+    retry_after: float | None,
+) -> None:
+    vendor.handler = vendor.answers(status, "{}", **headers)
+    with pytest.raises(ProviderError) as raised:
+        await cloudflare.lease(REQUEST)
+    assert (raised.value.permanent, raised.value.retry_after) == (permanent, retry_after)
+
+
+async def test_what_is_left_in_the_pool_is_revoked_at_the_end(base: str, vendor: Vendor) -> None:
+    """Through the broker: one session's credentials stay good, the others do not."""
+    issued = 0
+
+    async def handle(request: web.Request) -> web.Response:
+        nonlocal issued
+        if request.path.endswith("/revoke"):
+            return web.Response(status=204)
+        issued += 1
+        return web.json_response({"iceServers": {**TURN_A, "username": f"user-{issued}"}}, status=201)
+
+    vendor.handler = handle
+    table = {"cloudflare": {"key_id": "key", "api_token": TOKEN, "api_base": base}}
+    async with Broker(load(table), timeout_ms=5000) as broker:
+        (server,) = await broker.servers(REQUEST)
+    revoked = {path.split("/")[-2] for _, path, *_ in vendor.requests if path.endswith("/revoke")}
+    assert revoked
+    assert server.username not in revoked

@@ -54,6 +54,38 @@ async def test_every_lease_has_a_username_of_its_own() -> None:
     assert not any(set(server.username + server.credential.reveal()) & set(';," \\') for server in servers)
 
 
+async def test_of_two_secrets_the_first_signs() -> None:
+    """So coturn can have both while it is moved from one to the other."""
+    table = {"secret": ["live777", "the old one"], "urls": ["turn:h"]}
+    (server,) = (await load({"coturn": table})["coturn"].lease(REQUEST)).servers
+    assert server.credential.reveal() == password("live777", server.username)
+
+
+@pytest.mark.parametrize(
+    ("subject", "suffix"),
+    [
+        (None, ""),
+        ("", ""),
+        ("alice@example.org", ":alice@example.org"),
+        ('a:b;c,"\\ d\u00e9\r\n', ":a_b_c____d___"),
+        ("x" * 1000, ":" + "x" * 64),
+    ],
+)
+async def test_the_subject_may_end_the_username(subject: str | None, suffix: str) -> None:
+    """Made safe: nothing of it splits a username or a Link header."""
+    request = IceRequest("publish", "cam", subject=subject)
+    for chosen, expected in (("subject", suffix), ("", "")):
+        options = Coturn.Options(secret=Secret("x"), urls=("turn:h",), ttl=10, user_suffix=chosen)  # type: ignore[arg-type]
+        coturn = Coturn(options, clock=lambda: 1000.0, random=lambda: "abc")
+        assert (await coturn.lease(request)).servers[0].username == f"1010:abc{expected}"
+
+
+@pytest.mark.parametrize(("wanted", "given"), [(None, 3600), (60, 60), (604_800, 3600)])
+async def test_a_session_gets_the_life_that_it_wants_up_to_ttl(wanted: int | None, given: int) -> None:
+    coturn = Coturn(Coturn.Options(secret=Secret("x"), urls=("turn:h",)), clock=lambda: 1000.0)
+    assert (await coturn.lease(IceRequest("publish", "cam", ttl=wanted))).expires_at == 1000 + given
+
+
 async def test_stun_urls_alone_do_not_expire() -> None:
     coturn = Coturn(Coturn.Options(secret=Secret("x"), urls=("stun:h",)))
     lease = await coturn.lease(REQUEST)

@@ -12,6 +12,7 @@ from liveman import ice
 from liveman.errors import ConfigError
 from liveman.ice import IceLease, IceRequest, IceServer, Secret
 from liveman.ice.coturn import Coturn
+from liveman.ice.installed import Installed, installed
 from liveman.ice.provider import describe, explain, faults, load
 from liveman.ice.static import Static
 
@@ -88,6 +89,44 @@ def test_faults_name_the_path_and_the_remedy(table: dict[str, Any], expected: li
         assert list(raised.value.faults) == found
 
 
+async def test_several_instances_of_one_provider_have_a_name_each() -> None:
+    """The key `provider` names the provider; the table's own name is what logs and paths show."""
+    table = {
+        "eu": {**COTURN, "provider": "coturn"},
+        "us": {**COTURN, "provider": "coturn", "urls": ["turn:us"]},
+        "backup": {"provider": "static", "ice_servers": [{"urls": ["stun:b"]}]},
+        "coturn": COTURN,
+    }
+    assert faults(table) == []
+    providers = load(table)
+    assert list(providers) == ["eu", "us", "backup", "coturn"]
+    assert (await providers["us"].lease(REQUEST)).servers[0].urls == ("turn:us",)
+    assert (await providers["backup"].lease(REQUEST)).servers == (IceServer(("stun:b",)),)
+    described = describe(table)
+    assert [options.get("provider") for options in described.values()] == ["coturn", "coturn", "static", None]
+    assert SECRET not in str(described)
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "problem"),
+    [
+        ({"provider": "cotrun"}, "extra_ice.eu.provider", 'did you mean "coturn"?'),
+        ({"provider": 5}, "extra_ice.eu.provider", "must be the name of an ICE provider"),
+        ({"provider": ["coturn"]}, "extra_ice.eu.provider", "must be the name of an ICE provider"),
+        ({**COTURN, "provider": "coturn", "tll": 1}, "extra_ice.eu.tll", 'did you mean "ttl"?'),
+        ({**COTURN, "secret": []}, "extra_ice.coturn.secret", "a list of two"),
+        ({**COTURN, "secret": ["a", "b", "c"]}, "extra_ice.coturn.secret", "a list of two"),
+        ({**COTURN, "secret": ["a", ""]}, "extra_ice.coturn.secret[1]", "must not be empty"),
+        ({**COTURN, "secret": [5]}, "extra_ice.coturn.secret[0]", "text"),
+        ({**COTURN, "user_suffix": "stream"}, "extra_ice.coturn.user_suffix", "subject"),
+    ],
+)
+def test_mistakes_of_an_instance_name_its_path(value: dict[str, Any], path: str, problem: str) -> None:
+    (fault,) = faults({path.split(".")[1]: value})
+    assert fault.path == path
+    assert problem in fault.problem
+
+
 def test_all_faults_of_all_tables_are_told_at_once() -> None:
     table = {"ice_servers": [{}, 5], "coturn": {"ttl": "1", "x": 1}, "nobody": {}, "cloudflare": {"ttl": 0}}
     assert [fault.path for fault in faults(table)] == [
@@ -136,11 +175,12 @@ def test_the_description_masks_every_secret() -> None:
             {"urls": ["stun:a", "stun:b"], "username": "", "credential": ""},
             {"urls": ["turn:c"], "username": "u", "credential": "***"},
         ],
-        "coturn": {"secret": "***", "urls": ["stun:d", "turn:d"], "ttl": 60},
+        "coturn": {"secret": "***", "urls": ["stun:d", "turn:d"], "ttl": 60, "user_suffix": ""},
         "cloudflare": {
             "key_id": "key",
             "api_token": "***",
             "ttl": 60,
+            "custom_identifier": "",
             "api_base": "https://rtc.live.cloudflare.com",
         },
     }
@@ -283,6 +323,21 @@ def test_a_provider_that_cannot_be_made_is_a_fault_without_its_secrets(install: 
     ) as raised:
         load({"acme": {"app_name": "x", "key": SECRET}})
     assert SECRET not in str(raised.value)
+
+
+def test_what_is_installed_is_listed_with_what_is_wrong(install: Install) -> None:
+    """Also what cannot be loaded, and what two distributions claim."""
+    install("acme", ACME)
+    install("zz-broken", "raise SystemExit('no')", distribution="zz-ice")
+    found = {each.name: each for each in installed()}
+    assert list(found) == sorted(found)
+    assert found["acme"] == Installed("acme", "acme-ice", "1.0", "acme_ice_module:Acme", "")
+    assert found["coturn"].distribution == "liveman"
+    assert "cannot be loaded from zz-ice: SystemExit" in found["zz-broken"].problem
+    install("acme", ACME, distribution="other-ice")
+    claimed = [each for each in installed() if each.name == "acme"]
+    assert [each.distribution for each in claimed] == ["acme-ice", "other-ice"]
+    assert all("uninstall all of them but one" in each.problem for each in claimed)
 
 
 def test_two_providers_of_one_name_are_a_fault(install: Install) -> None:

@@ -180,3 +180,23 @@ def test_of_a_vendors_json_what_can_be_used_is_used(data: Any, expected: list[An
 def test_json_of_another_shape_is_an_error(data: Any) -> None:
     with pytest.raises(ValueError, match="neither a list nor an object"):
         IceServer.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("transports", "urls"),
+    [
+        ((), ("stun:a", "turn:b", "turn:b?transport=tcp", "turns:c?transport=tcp", "stuns:d")),
+        (("udp",), ("stun:a", "turn:b")),
+        (("tcp",), ("turn:b?transport=tcp",)),
+        (("tls",), ("turns:c?transport=tcp", "stuns:d")),
+        (("udp", "tcp"), ("stun:a", "turn:b", "turn:b?transport=tcp")),
+    ],
+)
+def test_a_client_gets_the_urls_that_it_can_reach(transports: tuple[str, ...], urls: tuple[str, ...]) -> None:
+    server = IceServer(
+        ("stun:a", "turn:b", "turn:b?transport=tcp", "turns:c?transport=tcp", "stuns:d"), "u", Secret("c")
+    )
+    kept = server.over(transports)
+    assert kept is not None
+    assert kept.urls == urls
+    assert IceServer(("stun:a",)).over(("tls",)) is None

@@ -4,12 +4,11 @@ A provider is named by its entry point in the group ``liveman.ice``; those that 
 the same way as everyone's.
 """
 
-import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import attrs
 from attrs import field, frozen
@@ -17,28 +16,36 @@ from cattrs import Converter
 
 from liveman.config import Secret
 from liveman.errors import ConfigError, Fault, ProviderError
+from liveman.ice.installed import find
 from liveman.ice.server import IceServer
 from liveman.strict import key_path, strict_converter, structure_strictly
 
-__all__ = ["IceLease", "IceProvider", "IceRequest", "describe", "explain", "faults", "load"]
+__all__ = ["IceLease", "IceProvider", "IceRequest", "describe", "explain", "faults", "load", "named"]
 
-GROUP = "liveman.ice"
+Transport = Literal["udp", "tcp", "tls"]
 
 
 @frozen
 class IceRequest:
     """Whom credentials are for. Later releases may add fields."""
 
-    kind: Literal["publish", "subscribe", "options"]
-    stream: str
+    kind: Literal["publish", "subscribe", "options", "ahead"]
+    """``ahead``: for a session that is not known yet; then nobody is named."""
+    stream: str = ""
     subject: str | None = None
     """Who asks, by the name that authentication found; None without authentication."""
     client: str | None = None
     """The IP address that the request came from."""
     ttl: int | None = None
-    """How long the credentials should be good, seconds; None: as long as the provider's options say."""
-    transports: tuple[str, ...] = ()
-    """The transports that are wanted; empty: all."""
+    """For how long the session wants them, seconds; None: for as long as the provider gives by itself."""
+    transports: tuple[Transport, ...] = ()
+    """How the client can reach a server; empty: in any way. Servers that are of no use to it may be given:
+    they are taken out."""
+
+    @classmethod
+    def ahead(cls, ttl: int | None = None) -> Self:
+        """What a pooled provider is asked."""
+        return cls("ahead", ttl=ttl)
 
 
 def _servers(servers: Iterable[IceServer]) -> tuple[IceServer, ...]:
@@ -57,24 +64,34 @@ class IceLease:
         default=None,
         validator=attrs.validators.optional(attrs.validators.instance_of((int, float))),
     )
-    """Unix seconds; None: they do not expire."""
+    """Unix seconds by this machine's clock, so count from when you asked; None: they do not expire."""
 
 
 class IceProvider(Protocol):
     """Where ICE servers come from: a class of this shape, with an entry point in the group ``liveman.ice``.
 
-    ``[extra_ice.<entry point's name>]`` is its table. The table becomes `Options` when the configuration is
-    read; then ``__init__`` gets it and only keeps it. Beside `lease` a provider may have:
+    ``[extra_ice.<entry point's name>]`` is its table, or ``[extra_ice.<any name>]`` with ``provider = "<entry
+    point's name>"``, so that there may be several. The table without that key becomes `Options` when the
+    configuration is read, and each mistake is told with its path: ``extra_ice.metered.app_name: is missing``.
+    Then ``__init__`` gets them and only keeps them; it may run where no event loop is.
+
+    Beside `lease` a provider may have:
 
     - ``async def start(self)``, run once in the event loop before any lease: the place to open connections.
       A provider whose start raises, or takes longer than 5 seconds, is not asked for leases.
-    - ``async def close(self)``, run once at the end, also after a start that failed: at most 2 seconds.
+    - ``async def close(self)``, run once at the end, also after a start that failed: at most 2 seconds. No
+      lease is under way then, but for those that ignored their cancellation.
     - ``immediate = True``: `lease` only computes and never waits. It is then run without a task of its own.
+    - ``pooled = True``: one lease is as good as another for every session. Then leases are asked for ahead of
+      need, with `IceRequest.ahead`, and handed out once each while they have more than a third of their life
+      and more than ``extra_ice.min_life``.
+    - ``async def revoke(self, lease: IceLease)``, run before `close` for the leases of a pooled provider that
+      nobody got: for some hundreds of them and 2 seconds in all at the most. It may raise anything.
     - ``Options.unused``, an attribute or property: true when the table is there but not filled in. Then no
       provider is made of it.
 
     Everything runs in the event loop's thread. A provider must not block it: a call that does (a file, a
-    requests.get, a long computation) stops all of Liveman, and nothing can cut it off. Nothing is retried.
+    requests.get, a long computation) stops all of Liveman, and nothing can cut it off.
     """
 
     Options: ClassVar[type[Any]]
@@ -86,11 +103,18 @@ class IceProvider(Protocol):
     def __init__(self, options: Any) -> None: ...
 
     async def lease(self, request: IceRequest) -> IceLease:
-        """Credentials for this request; leases run side by side.
+        """Credentials for this request; leases run side by side, each in a task of its own.
 
-        May raise anything: it is logged under the provider's name, and the request goes on without. The text
-        of a `ProviderError` is logged, so it must not hold a secret; of other errors the kind and the place.
-        Is cancelled when ``extra_ice.timeout_ms`` is over or the client has gone.
+        May raise anything: it is logged under the provider's name, and no request fails by it. The text of a
+        `ProviderError` is logged, so it must not hold a secret; of other errors the kind and the place.
+
+        Is cancelled when its time is over: of a pooled provider after 10 seconds; of others with
+        ``extra_ice.timeout_ms``, or when the client has gone. All are when Liveman ends.
+
+        No single question is repeated. After three failures in a row the provider is left alone for half a
+        second, then for twice as long after each further failure, up to a minute; after a ProviderError for
+        as long as its ``retry_after`` says (an hour at the most), and for ten minutes if it is ``permanent``.
+        A lease that has expired when it comes is a failure, and so is one that a pool could not hand out.
         """
         ...
 
@@ -117,9 +141,27 @@ def load(table: Mapping[str, Any]) -> dict[str, IceProvider]:
     return providers
 
 
+def named(providers: Iterable[IceProvider], before: Mapping[str, IceProvider]) -> dict[str, IceProvider]:
+    """Those before, and these under the names of their classes. Raises ConfigError for what is none."""
+    found = dict(before)
+    for index, provider in enumerate(providers):
+        if isinstance(provider, type) or not callable(getattr(provider, "lease", None)):
+            problem = "must be an object with lease(), as MyProvider(…) makes one"
+            raise ConfigError(Fault(f"ice_providers[{index}]", problem))
+        name = type(provider).__name__
+        taken = (f"{name} {number}" for number in itertools.count(2))
+        while name in found:
+            name = next(taken)
+        found[name] = provider
+    return found
+
+
 def describe(table: Mapping[str, Any]) -> dict[str, Any]:
     """The options of every table as they take effect, as plain values, secrets as ``***``."""
-    described = {key: _plain(options) for key, _, options in _read(table)}
+    described: dict[str, Any] = {}
+    for key, _, options in _read(table):
+        named = _named(table[key])
+        described[key] = ({PROVIDER: named} if named else {}) | _plain(options)
     if STATIC in described:
         described |= described.pop(STATIC)
     return described
@@ -142,6 +184,8 @@ def explain(error: BaseException) -> str:
 
 # The table of the static provider is a list, `[[extra_ice.ice_servers]]`, for the sake of older files.
 STATIC = "ice_servers"
+# The key of a table that names its provider, where the table has another name.
+PROVIDER = "provider"
 
 
 def _read(table: Mapping[str, Any]) -> list[tuple[str, type[IceProvider], Any]]:
@@ -149,7 +193,7 @@ def _read(table: Mapping[str, Any]) -> list[tuple[str, type[IceProvider], Any]]:
     wrong: list[Fault] = []
     for key, value in table.items():
         try:
-            provider = _provider("static" if key == STATIC else key)
+            provider = _provider(key, value)
             found.append((key, provider, _options(provider, key, value)))
         except ConfigError as error:
             wrong.extend(error.faults)
@@ -162,8 +206,25 @@ def _path(key: str) -> str:
     return key_path("extra_ice", key)
 
 
+def _named(value: object) -> Any:
+    """What the table says that its provider is; None when it does not, as TOML has no null."""
+    return value.get(PROVIDER) if isinstance(value, Mapping) else None
+
+
+def _provider(key: str, value: object) -> type[IceProvider]:
+    named = _named(value)
+    if named is None:
+        return find("static" if key == STATIC else key, _path(key))
+    path = key_path(_path(key), PROVIDER)
+    if not isinstance(named, str):
+        raise ConfigError(Fault(path, 'must be the name of an ICE provider, such as "coturn"'))
+    return find(named, path)
+
+
 def _options(provider: type[IceProvider], key: str, value: object) -> Any:
     data, path = ({STATIC: value}, "extra_ice") if key == STATIC else (value, _path(key))
+    if isinstance(data, Mapping):
+        data = {name: item for name, item in data.items() if name != PROVIDER}
     try:
         options, wrong = structure_strictly(data, provider.Options, path, _converter())
     except Exception as error:  # noqa: BLE001  A third party's Options may raise anything.
@@ -171,37 +232,6 @@ def _options(provider: type[IceProvider], key: str, value: object) -> Any:
     if wrong:
         raise ConfigError(*wrong)
     return options
-
-
-def _provider(name: str) -> type[IceProvider]:
-    found = {entry.value: entry for entry in entry_points(group=GROUP, name=name)}
-    if not found:
-        raise ConfigError(Fault(_path(name), _unknown(name)))
-    if len(found) > 1:
-        owners = ", ".join(sorted(map(_owner, found.values())))
-        raise ConfigError(Fault(_path(name), f"is a provider of {owners}; uninstall all of them but one"))
-    (entry,) = found.values()
-    try:
-        provider = entry.load()
-    except Exception as error:  # noqa: BLE001  Importing a third party's code may raise anything.
-        problem = f"cannot be loaded from {_owner(entry)}: {type(error).__name__}: {error}"
-        raise ConfigError(Fault(_path(name), problem)) from None
-    options = getattr(provider, "Options", None)
-    if not (isinstance(options, type) and attrs.has(options) and callable(getattr(provider, "lease", None))):
-        problem = f"{entry.value} of {_owner(entry)} is no ICE provider: it needs attrs Options and lease()"
-        raise ConfigError(Fault(_path(name), problem))
-    return provider  # type: ignore[no-any-return]
-
-
-def _unknown(name: str) -> str:
-    installed = sorted({entry.name for entry in entry_points(group=GROUP)})
-    near = difflib.get_close_matches(name, installed, n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else ";"
-    return f"no ICE provider of this name is installed{hint} Installed are {', '.join(installed)}"
-
-
-def _owner(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else entry.value
 
 
 @cache

@@ -5,15 +5,15 @@ Stricter than the RFCs where a browser is: one bad url makes a whole RTCPeerConn
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from liveman.config import Secret
 
-__all__ = ["IceServer", "IceUrl", "is_turn", "parse_url", "sendable"]
+__all__ = ["IceServer", "IceUrl", "is_turn", "parse_url", "sendable", "transport"]
 
 # A name may hold no more than letters, digits, '-', '.', '_': RFC 3986 would let ';' and ',' stand in a host,
 # at which some clients split a Link header.
@@ -55,6 +55,13 @@ def _parse_url(text: str) -> str:
     if not _is_host(host):
         raise ValueError("has a host that cannot be")
     return f"{scheme}:{host}{':' if port else ''}{port or ''}{(query or '').lower()}"
+
+
+def transport(url: str) -> str:
+    """How a client talks to the server of a url that `parse_url` gave: ``udp``, ``tcp`` or ``tls``."""
+    if url.startswith(("stuns:", "turns:")):
+        return "tls"
+    return "tcp" if url.endswith("=tcp") else "udp"
 
 
 def is_turn(url: str) -> bool:
@@ -111,6 +118,13 @@ class IceServer:
     def __attrs_post_init__(self) -> None:
         if not (self.username and self.credential) and any(map(is_turn, self.urls)):
             raise ValueError("turn and turns urls need a username and a credential")
+
+    def over(self, transports: Collection[str]) -> Self | None:
+        """The server with the urls that can be reached in these ways (empty: in any); None: there is none."""
+        if not transports:
+            return self
+        urls = tuple(url for url in self.urls if transport(url) in transports)
+        return evolve(self, urls=urls) if urls else None
 
     @classmethod
     def from_json(cls, data: object) -> tuple[Self, ...]:

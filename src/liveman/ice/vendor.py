@@ -51,6 +51,8 @@ class VendorApi:
     async def start(self) -> None:
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                # How much is asked at once is for the broker to bound.
+                connector=aiohttp.TCPConnector(limit=0),
                 timeout=_TIMEOUT,
                 trust_env=False,
                 auto_decompress=False,

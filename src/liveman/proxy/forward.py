@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Literal
 from urllib.parse import unquote
 
 from attrs import define, field
 
+from liveman.access import ANYONE
 from liveman.cluster import Cluster, Decision, Node, Relays, Role
 from liveman.config import ExtraIce
 from liveman.errors import BadRequest, LivemanError, NodeError, NodeUnreachable, NoPlace, NotFound
@@ -30,7 +32,7 @@ from liveman.secret import (
     verify_session_id,
 )
 
-__all__ = ["Forwarder"]
+__all__ = ["Forwarder", "ice_request"]
 
 log = get_logger("liveman.proxy")
 
@@ -51,6 +53,8 @@ class Forwarder:
     """Whether a session id must carry a mac of this cluster."""
     secret: bytes = field(default=b"", repr=False)
     """The cluster's; set before the first request."""
+    _dropped: list[str] = field(factory=list, init=False, repr=False)
+    """The ICE urls that the last warning named, so that not every answer repeats it."""
     _live: set[Exchange] = field(factory=set, init=False, repr=False)
 
     def end_streams(self) -> None:
@@ -156,9 +160,7 @@ class Forwarder:
             path = location(inbound.prefix, offer.raw, shown)
             added: Sequence[IceServer] = ()
             if not (offer.direct or self.broker.empty):
-                added = await self.broker.servers(
-                    IceRequest(kind=offer.action, stream=offer.stream, client=inbound.remote)
-                )
+                added = await self.broker.servers(ice_request(inbound, offer.action))
             override = self.ice.override_upstream_ice_servers and not offer.direct
             links = self._links(exchange, session=session, path=path, added=added, override=override)
             if inbound.left:
@@ -206,7 +208,8 @@ class Forwarder:
             servers=added,
             max_urls=self.ice.max_urls,
         )
-        if dropped:
+        if dropped and dropped != self._dropped:
+            self._dropped = dropped
             log.warning("more ICE urls than extra_ice.max_urls; dropped", urls=" ".join(dropped))
         return links
 
@@ -241,6 +244,12 @@ class Forwarder:
             if node is not None:
                 return node, shown
         raise NotFound("No node has this session.")
+
+
+def ice_request(inbound: Inbound, kind: Literal["publish", "subscribe", "options"]) -> IceRequest:
+    """Whom ICE servers are for."""
+    subject = None if inbound.identity is ANYONE else inbound.identity.subject
+    return IceRequest(kind, inbound.stream, subject, inbound.remote)
 
 
 def _offer(

@@ -5,13 +5,12 @@ from urllib.parse import unquote
 
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule
 from liveman.errors import BadRequest, WrongType
-from liveman.ice.provider import IceRequest
 from liveman.ice.rewrite import rewrite_links
 from liveman.inbound import Answer, Inbound
 from liveman.middleware import Signal
 from liveman.proxy.attempts import Action
 from liveman.proxy.body import check_body
-from liveman.proxy.forward import Forwarder
+from liveman.proxy.forward import Forwarder, ice_request
 
 __all__ = ["routes"]
 
@@ -75,9 +74,7 @@ def _check_session(forwarder: Forwarder, inbound: Inbound) -> None:
 
 async def _options(forwarder: Forwarder, inbound: Inbound) -> Answer:
     """RFC 9725 section 4.2 and 4.6: what may be posted here, and the ICE servers to gather with."""
-    servers = await forwarder.broker.servers(
-        IceRequest(kind="options", stream=inbound.stream, client=inbound.remote)
-    )
+    servers = await forwarder.broker.servers(ice_request(inbound, "options"))
     links, _ = rewrite_links(
         (), session="", location="", override=False, servers=servers, max_urls=forwarder.ice.max_urls
     )

@@ -27,8 +27,7 @@ REQUESTS = (
     IceRequest("subscribe", "cam", ttl=1),
     IceRequest("subscribe", "cam", ttl=365 * 86_400),
     IceRequest("publish", "cam", transports=("udp",)),
-    # As pools are filled: nobody is named.
-    IceRequest("options", ""),
+    IceRequest.ahead(),
 )
 _SIDE_BY_SIDE = 20
 #: At how many of its steps a lease is cancelled.
