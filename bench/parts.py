@@ -157,6 +157,13 @@ def telling_nodes(count: int, *, streams: int, sessions: int) -> Iterator[list[P
 
 
 @contextlib.contextmanager
+def vendor() -> Iterator[Peer]:
+    """A vendor of TURN credentials with moods; see the script."""
+    with _script("vendor.py", path="/") as peer:
+        yield peer
+
+
+@contextlib.contextmanager
 def floor(nodes: Sequence[Peer]) -> Iterator[Peer]:
     """The least that an aiohttp proxy does."""
     with _script("floor.py", *(node.url for node in nodes), cpu=CPUS[0]) as peer:
