@@ -3,6 +3,7 @@
 Stricter than most parsers, so that no two can read one token differently.
 """
 
+import binascii
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -96,7 +97,10 @@ _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
 
 
 def _decode(text: str) -> bytes:
-    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    try:
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error:
+        raise ValueError("its base64 is cut off") from None
     if _encode(data) != text.encode():
         raise ValueError("its base64 has bits left over")
     return data

@@ -62,6 +62,8 @@ class IssuerKeys:
         )
         self._session = await self._stack.enter_async_context(session)
         await self._stack.enter_async_context(self._tasks)
+        # At once, so that the first token joins it.
+        self._fly()
         self._tasks.start("keys of the issuer", self._refresh())
         return self
 
