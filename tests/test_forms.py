@@ -17,6 +17,7 @@ GOOD = [
     (forms.node_url, "http://10.0.0.1:7777", "http://10.0.0.1:7777"),
     (forms.node_url, "http://[::1]:7777/", "http://[::1]:7777"),
     (forms.node_url, "http://node_1.internal:80", "http://node_1.internal:80"),
+    (forms.web_url, "https://id.example.org/keys/?p=live", "https://id.example.org/keys/?p=live"),
     (forms.origin, "https://example.org", "https://example.org"),
     (forms.origin, "https://Example.org:443", "https://example.org"),
     (forms.origin, "http://[::1]:3000", "http://[::1]:3000"),
@@ -48,6 +49,7 @@ BAD = [
     (forms.node_url, ["http://u:p@node", "http://node?x=1", "http://node?", "http://node#f", "http://no de"]),
     (forms.node_url, ["http://node:0", "http://node:99999", "http://node:x", "http://node:", "http://[::1"]),
     (forms.node_url, ["http://[::1]x:80", "http://a\nb", "http://:80", "http://1.2.3", "http://a%b"]),
+    (forms.web_url, ["", "id.example.org", "ftp://id", "https://u:p@id", "https://id#f", "https://a b"]),
     (
         forms.origin,
         ["*", "null", "example.org", "https://example.org/", "https://example.org/a", "https://u@e.org"],

@@ -27,6 +27,7 @@ GROUND = {
     "settings",
     "strict",
     "tasks",
+    "token_key",
 }
 #: Which other rooms a room may import.
 ROOMS: dict[str, set[str]] = {
@@ -52,6 +53,9 @@ PURE = {
     "liveman.paths",
     "liveman.plain",
     "liveman.secret",
+    "liveman.token_key",
+    "liveman.auth.claims",
+    "liveman.auth.jws",
     "liveman.ice.server",
     "liveman.ice.link",
     "liveman.ice.rewrite",

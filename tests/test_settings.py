@@ -33,6 +33,9 @@ DATA = Path(__file__).parent / "data"
 DOCS = Path(__file__).parent.parent / "docs"
 
 NODE = {"alias": "a", "url": "http://node"}
+#: RFC 8037, appendix A.2.
+JWK = '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
+ISSUER = {"jwt_public_keys": [JWK], "issuer": "i", "audience": "a"}
 NUMBERS = ["5", 5.0, True, None, [5], {}]
 FLAGS = ["true", "false", 1, 0, [], {}]
 TEXTS = [5, True, ["x"], {}]
@@ -51,6 +54,19 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("auth.accounts", [[]], [{}, {"username": "a"}, "a"]),
     ("auth.accounts[0].username", ["a"], [*TEXTS, ""]),
     ("auth.accounts[0].password", ["a"], [*TEXTS, ""]),
+    ("auth.jwt_public_keys", [[], [JWK]], [JWK, {}, 5]),
+    ("auth.jwt_public_keys[0]", [JWK], [5, "", "a", "{", JWK.replace("OKP", "oct")]),
+    (
+        "auth.jwks_url",
+        ["", "https://id.example.org/keys?p=live", "http://keycloak:8080/certs"],
+        [*TEXTS, "id.example.org", "ftp://a", "https://u:p@a", "https://a#b"],
+    ),
+    ("auth.issuer", ["", "https://id.example.org/"], TEXTS),
+    ("auth.audience", ["", "liveman"], TEXTS),
+    ("auth.claims", [{}, {"stream": "room"}], ["room", [], 5]),
+    ("auth.claims.stream", ["room"], [*TEXTS, ""]),
+    ("auth.claims.mode", ["realm_access.roles"], [*TEXTS, ""]),
+    ("auth.claims.subject", ["email"], [*TEXTS, ""]),
     ("log.level", ["off", "error", "warn", "info", "debug", "trace"], [*TEXTS, "", "INFO", "warning"]),
     ("extra_ice.override_upstream_ice_servers", [True, False], FLAGS),
     ("extra_ice.timeout_ms", [1, 60_000], [*NUMBERS, 0, -1, 60_001]),
@@ -117,6 +133,10 @@ for _type in ("s3", "oss"):
 
 #: What must stand there already so that the key alone decides.
 BESIDE: dict[str, dict[str, Any]] = {
+    "auth.jwks_url": {"auth": ISSUER},
+    "auth.issuer": {"auth": ISSUER},
+    "auth.audience": {"auth": ISSUER},
+    "auth.claims": {"auth": ISSUER},
     "auth.accounts[0].": {"auth": {"accounts": [{"username": "a", "password": "b"}]}},
     "nodes[0].": {"nodes": [NODE]},
     "recorder.storage.": {"recorder": {"storage": {}}},
@@ -161,6 +181,40 @@ def test_every_key_has_its_row_in_the_table_above() -> None:
     rows = {re.sub(r"\[0\]\.", "[].", key) for key, _, _ in KEYS}
     keys = {key.removesuffix(" (fs)") for key, _ in documented_keys(Config)}
     assert {key for key in keys if ".type (" not in key} <= rows
+
+
+@pytest.mark.parametrize(
+    ("auth", "paths"),
+    [
+        ({"jwks_url": "https://a", "issuer": "i", "audience": "a"}, []),
+        ({"jwks_url": "https://a", "issuer": "i"}, ["auth.audience"]),
+        ({"jwks_url": "https://a", "jwt_public_keys": [JWK]}, ["auth.issuer", "auth.audience"]),
+        ({"jwt_public_keys": [JWK]}, []),
+        ({"secret": "s", "issuer": "i"}, ["auth.issuer"]),
+        ({"issuer": "i", "audience": "a"}, ["auth.issuer", "auth.audience"]),
+    ],
+)
+def test_an_issuer_and_its_keys_are_configured_together(auth: dict[str, Any], paths: list[str]) -> None:
+    """Keys that serve many customers come with what is ours; an issuer without keys would protect nothing."""
+    assert [fault.path for fault in faults_of({"auth": auth})] == paths
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"secret": "s"},
+        {"tokens": ["t"]},
+        {"accounts": [{"username": "a", "password": "b"}]},
+        {"jwt_public_keys": [JWK]},
+        {"jwks_url": "https://a", "issuer": "i", "audience": "a"},
+    ],
+    ids=lambda auth: next(iter(auth)),
+)
+def test_any_way_to_know_someone_makes_everyone_say_who_they_are(auth: dict[str, Any]) -> None:
+    config, _, _ = structure({"auth": auth})
+    assert config
+    assert config.auth.required
+    assert not Config().auth.required
 
 
 def test_no_configuration_at_all_is_the_defaults() -> None:
@@ -565,7 +619,7 @@ def documented_keys(cls: type[Any], path: str = "", kind: str = "") -> Iterator[
             if table in (FsStorage, S3Storage, OssStorage):
                 yield from documented_keys(table, f"{name}.", f" ({attrs.fields(table).type.default})")
             else:
-                yield from documented_keys(table, f"{name}[].")
+                yield from documented_keys(table, f"{name}." if table is field.type else f"{name}[].")
 
 
 TABLES = [getattr(config_module, name) for name in config_module.__all__ if name not in ("Secret", "Storage")]

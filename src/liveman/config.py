@@ -17,6 +17,7 @@ __all__ = [
     "Auth",
     "AutoRecord",
     "Cascade",
+    "Claims",
     "Cluster",
     "Config",
     "Database",
@@ -78,6 +79,18 @@ class Account:
 
 
 @frozen
+class Claims:
+    """How outside issuers name the claims of their tokens; ``a.b`` is also the member b of the claim a."""
+
+    stream: Annotated[str, forms.filled] = "id"
+    """The one stream that the token is good for, or ``*``."""
+    mode: Annotated[str, forms.filled] = "mode"
+    """What it permits: 1 (manage), 2 (publish), 4 (subscribe), added up, or a list or text of these words."""
+    subject: Annotated[str, forms.filled] = "sub"
+    """Whose token it is."""
+
+
+@frozen
 class Auth:
     """Who may do what. Nothing set: everyone may do everything."""
 
@@ -87,11 +100,26 @@ class Auth:
     """Static tokens that may do everything."""
     accounts: tuple[Account, ...] = ()
     """Who may log in, each a table ``[[auth.accounts]]``."""
+    jwt_public_keys: tuple[Annotated[str, forms.public_key], ...] = ()
+    """Keys of outside issuers of JWTs (RS256, ES256, EdDSA), each as PEM or as the JSON of a JWK."""
+    jwks_url: Annotated[str, forms.optional(forms.web_url)] = ""
+    """Where an outside issuer serves its keys as a JWK set; empty: nowhere. Needs issuer and audience."""
+    issuer: str = ""
+    """The claim ``iss`` that outside issuers' tokens must have; empty: any or none."""
+    audience: str = ""
+    """What the claim ``aud`` of outside issuers' tokens must name; empty: they must have none."""
+    claims: Claims = Claims()
+    """How outside issuers name the claims."""
 
     @property
     def required(self) -> bool:
         """Whether a request must say who asks."""
-        return bool(self.secret or self.tokens or self.accounts)
+        return bool(self.secret or self.tokens or self.accounts or self.trusts_issuers)
+
+    @property
+    def trusts_issuers(self) -> bool:
+        """Whether tokens of outside issuers are accepted."""
+        return bool(self.jwt_public_keys or self.jwks_url)
 
 
 @frozen

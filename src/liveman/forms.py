@@ -28,10 +28,12 @@ __all__ = [
     "origin",
     "parse_address",
     "parse_database_url",
+    "public_key",
     "public_url",
     "seconds",
     "token",
     "topic_level",
+    "web_url",
 ]
 
 
@@ -97,6 +99,25 @@ def public_url(text: str) -> str:
 def node_url(text: str) -> str:
     """``http(s)://host[:port][/prefix]``, given back without a final slash."""
     return _plain_url(text, example="http://127.0.0.1:7777", remedy="; a token belongs into the key token")
+
+
+def web_url(text: str) -> str:
+    """``http(s)://host[:port][/path][?query]``, given back as it is."""
+    parts = _split(text)
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("must begin with https:// or http://")
+    if "@" in parts.netloc or "#" in text:
+        raise ValueError("must not hold a user or password, or a fragment (#)")
+    return text
+
+
+def public_key(text: str) -> str:
+    """What `token_key.parse_public_key` takes."""
+    # It brings a library with it that takes a tenth of a second to load.
+    from liveman.token_key import parse_public_key
+
+    parse_public_key(text)
+    return text
 
 
 def origin(text: str) -> str:

@@ -198,6 +198,8 @@ def _converter() -> Converter:
 
 def _conflicts(data: Mapping[str, Any]) -> Iterator[Fault]:
     """Faults between values that may each be well formed; the data may be of any shape."""
+    auth = data.get("auth")
+    yield from _issuer_conflicts(auth if isinstance(auth, Mapping) else {})
     nodes = data.get("nodes")
     first: dict[str, tuple[int, str]] = {}
     for index, node in enumerate(nodes if isinstance(nodes, list) else []):
@@ -212,6 +214,18 @@ def _conflicts(data: Mapping[str, Any]) -> Iterator[Fault]:
         case {"count": int(count), "address": str(address)} if count > 1:
             if re.search(r":0*[1-9][0-9]*$", address):
                 yield Fault("liveion.address", "names one port for several nodes; write port 0, or count = 1")
+
+
+def _issuer_conflicts(auth: Mapping[str, Any]) -> Iterator[Fault]:
+    if auth.get("jwks_url"):
+        # Many services sign for all their customers with the same keys.
+        for key in ("issuer", "audience"):
+            if not auth.get(key):
+                yield Fault(f"auth.{key}", "is missing; with auth.jwks_url it keeps others' tokens out")
+    elif not auth.get("jwt_public_keys"):
+        for key in ("issuer", "audience"):
+            if auth.get(key):
+                yield Fault(f"auth.{key}", "needs the issuer's keys: auth.jwks_url or auth.jwt_public_keys")
 
 
 # Describing
