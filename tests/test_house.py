@@ -52,6 +52,7 @@ PURE = {
     "liveman.paths",
     "liveman.plain",
     "liveman.secret",
+    "liveman.auth.limits",
     "liveman.ice.server",
     "liveman.ice.link",
     "liveman.ice.rewrite",

@@ -51,6 +51,11 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("auth.accounts", [[]], [{}, {"username": "a"}, "a"]),
     ("auth.accounts[0].username", ["a"], [*TEXTS, ""]),
     ("auth.accounts[0].password", ["a"], [*TEXTS, ""]),
+    ("auth.rate_limits.address_per_minute", [0, 600], [*NUMBERS, -1]),
+    ("auth.rate_limits.subject_per_minute", [0, 600], [*NUMBERS, -1]),
+    ("auth.quotas.subscribers_per_stream", [0, 10], [*NUMBERS, -1]),
+    ("auth.quotas.publishers_per_subject", [0, 10], [*NUMBERS, -1]),
+    ("auth.quotas.subscribers_per_subject", [0, 10], [*NUMBERS, -1]),
     ("log.level", ["off", "error", "warn", "info", "debug", "trace"], [*TEXTS, "", "INFO", "warning"]),
     ("extra_ice.override_upstream_ice_servers", [True, False], FLAGS),
     ("extra_ice.timeout_ms", [1, 60_000], [*NUMBERS, 0, -1, 60_001]),
@@ -556,7 +561,7 @@ def documented_keys(cls: type[Any], path: str = "", kind: str = "") -> Iterator[
             continue
         name = f"{path}{field.name}"
         tables = [kind for kind in (field.type, *get_args(field.type)) if kind in TABLES]
-        if cls is Config and tables == [field.type]:
+        if tables == [field.type]:
             yield from documented_keys(tables[0], f"{name}.")
             continue
         yield f"{name}{kind}", toml(field.default)

@@ -29,6 +29,8 @@ __all__ = [
     "NodeConfig",
     "OssStorage",
     "Playback",
+    "Quotas",
+    "RateLimits",
     "RecordSync",
     "Recorder",
     "S3Storage",
@@ -78,6 +80,31 @@ class Account:
 
 
 @frozen
+class RateLimits:
+    """How often a client may send a POST, counted by each instance; a minute's number may come at once."""
+
+    address_per_minute: Annotated[int, Between(0)] = 0
+    """POSTs from one IPv4 address or IPv6 /64 network; 0: any number."""
+    subject_per_minute: Annotated[int, Between(0)] = 0
+    """POSTs of one account or token; 0: any number."""
+
+
+@frozen
+class Quotas:
+    """How many sessions there may be at once. Each instance counts for itself.
+
+    A stream has one publisher at the most as it is.
+    """
+
+    subscribers_per_stream: Annotated[int, Between(0)] = 0
+    """The most subscribers of one stream, on all nodes; 0: any number."""
+    publishers_per_subject: Annotated[int, Between(0)] = 0
+    """The most streams that one account or token publishes; 0: any number."""
+    subscribers_per_subject: Annotated[int, Between(0)] = 0
+    """The most subscriptions of one account or token; 0: any number."""
+
+
+@frozen
 class Auth:
     """Who may do what. Nothing set: everyone may do everything."""
 
@@ -87,6 +114,10 @@ class Auth:
     """Static tokens that may do everything."""
     accounts: tuple[Account, ...] = ()
     """Who may log in, each a table ``[[auth.accounts]]``."""
+    rate_limits: RateLimits = RateLimits()
+    """How often they may send a POST."""
+    quotas: Quotas = Quotas()
+    """How many sessions there may be."""
 
     @property
     def required(self) -> bool:
