@@ -33,6 +33,8 @@ DATA = Path(__file__).parent / "data"
 DOCS = Path(__file__).parent.parent / "docs"
 
 NODE = {"alias": "a", "url": "http://node"}
+ACCOUNT = {"username": "a", "password": "b"}
+HASH = "$argon2id$v=19$m=8,t=1,p=1$IzESIrPwYzp49ZiYPzLdDA$kmzkZrNB/eQ0RtbwuPFDow"
 NUMBERS = ["5", 5.0, True, None, [5], {}]
 FLAGS = ["true", "false", 1, 0, [], {}]
 TEXTS = [5, True, ["x"], {}]
@@ -50,7 +52,11 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("auth.tokens[0]", ["a"], [5, "", "a b", "a\nb"]),
     ("auth.accounts", [[]], [{}, {"username": "a"}, "a"]),
     ("auth.accounts[0].username", ["a"], [*TEXTS, ""]),
-    ("auth.accounts[0].password", ["a"], [*TEXTS, ""]),
+    (
+        "auth.accounts[0].password",
+        ["a", "$ecret$", "a" * 1024, HASH],
+        [*TEXTS, "", "a" * 1025, "$2b$12$abcdefghijklmnopqrstuv", HASH[:-1], HASH.replace("id", "i")],
+    ),
     ("auth.rate_limits.address_per_minute", [0, 600], [*NUMBERS, -1]),
     ("auth.rate_limits.subject_per_minute", [0, 600], [*NUMBERS, -1]),
     ("auth.quotas.subscribers_per_stream", [0, 10], [*NUMBERS, -1]),
@@ -121,7 +127,7 @@ for _type in ("s3", "oss"):
 
 #: What must stand there already so that the key alone decides.
 BESIDE: dict[str, dict[str, Any]] = {
-    "auth.accounts[0].": {"auth": {"accounts": [{"username": "a", "password": "b"}]}},
+    "auth.accounts[0].": {"auth": {"accounts": [ACCOUNT]}},
     "nodes[0].": {"nodes": [NODE]},
     "recorder.storage.": {"recorder": {"storage": {}}},
     "(s3)": {"recorder": {"storage": {"type": "s3", "bucket": "b"}}},
@@ -236,6 +242,7 @@ def test_ten_mistakes_are_ten_faults(tmp_path: Path) -> None:
         ({"recorder": {"storage": {"type": "ftp", "x": 1}}}, "recorder.storage.type", '"fs", "s3", "oss"'),
         ({"nodes": [{"alias": "a"}]}, "nodes[0].url", "is missing"),
         ({"nodes": [NODE, {**NODE, "alias": "b"}, NODE]}, "nodes[2].alias", "of nodes[0] too"),
+        ({"auth": {"accounts": [ACCOUNT, ACCOUNT]}}, "auth.accounts[1].username", "of auth.accounts[0] too"),
         ({"nodes": ["http://node"]}, "nodes[0]", "must be a table"),
         ({"http": 5}, "http", "must be a table"),
         ({"extra_ice": []}, "extra_ice", "must be a table"),

@@ -75,8 +75,8 @@ class Account:
 
     username: Annotated[str, forms.filled]
     """The name to log in with."""
-    password: Annotated[Secret, forms.filled]
-    """Plain text or an argon2 hash."""
+    password: Annotated[Secret, forms.password]
+    """Plain text or an argon2id hash, as `liveman hash-password` prints it."""
 
 
 @frozen
