@@ -69,6 +69,16 @@ def test_never_more_than_the_burst_and_the_rate_and_the_wait_that_is_named_suffi
     assert allowed <= burst + (now - began) * rate + 0.01
 
 
+@pytest.mark.parametrize("rate", [3, 7, 0.3, 0.07, 1 / 30])
+def test_sums_of_floats_take_no_token_away_and_lengthen_no_wait(rate: float) -> None:
+    for step in range(300):
+        now = 0.1 + step * 3.7
+        buckets = Buckets(rate, burst=4, most_keys=1)
+        assert taken(buckets, "a", now) == 4
+        now += 0.3 / rate
+        assert buckets.take("a", now + buckets.take("a", now)) == 0
+
+
 def test_what_is_given_back_can_be_taken_again() -> None:
     buckets = Buckets(rate=1, burst=2, most_keys=10)
     for _ in range(50):
@@ -77,15 +87,23 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     assert taken(buckets, "a", 0.0) == 2
 
 
-def test_giving_back_what_is_forgotten_already_gives_nothing_to_others() -> None:
-    """The bucket was full again before; the shared ones are not touched."""
-    buckets = Buckets(rate=1, burst=1, most_keys=1)
+def test_what_is_given_back_to_a_shared_bucket_can_be_taken_again() -> None:
+    buckets = Buckets(rate=1, burst=2, most_keys=1)
+    buckets.take("first", 0.0)
+    for _ in range(50):
+        assert buckets.take("b", 0.0) == 0
+        buckets.give_back("b")
+    assert taken(buckets, "b", 0.0) == 2
+
+
+def test_giving_back_what_is_forgotten_already_makes_no_more_than_a_burst() -> None:
+    buckets = Buckets(rate=1, burst=1, most_keys=2)
     buckets.take("a", 0.0)
     buckets.take("b", 10.0)
     assert len(buckets) == 1
-    buckets.give_back("b")
-    buckets.give_back("nobody")
-    assert taken(buckets, "b", 10.0) == 1
+    for _ in range(5):
+        buckets.give_back("a")
+    assert taken(buckets, "a", 10.0) == 1
 
 
 # Memory
@@ -98,6 +116,16 @@ def test_full_buckets_are_forgotten() -> None:
     assert len(buckets) == 1000
     for number in range(1000):
         buckets.take("one", 10.0 + number)
+    assert len(buckets) == 1
+
+
+def test_who_never_pauses_keeps_nobody_else_in_memory() -> None:
+    buckets = Buckets(rate=1, burst=5, most_keys=1000)
+    buckets.take("busy", 0.0)
+    for number in range(100):
+        buckets.take(number, 0.0)
+    for moment in range(1, 200):
+        buckets.take("busy", moment / 2)
     assert len(buckets) == 1
 
 

@@ -273,6 +273,17 @@ async def test_one_guess_that_comes_many_times_at_once_is_hashed_once(
     assert gate.begun == [b"right"]
 
 
+async def test_guesses_whose_names_and_passwords_flow_into_each_other_are_not_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(monkeypatch)
+    gate.open.set()
+    async with Passwords([HASHED]) as passwords:
+        pairs = [("hashed", "right"), ("hashedr", "ight"), ("hashe", "dright")]
+        tries = [asyncio.ensure_future(passwords.verify(*pair)) for pair in pairs]
+        assert await asyncio.gather(*tries) == [True, False, False]
+
+
 async def test_too_many_that_wait_are_refused_at_once_and_told_when_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -69,7 +69,7 @@ class Buckets:
         mark = hash(key)
         if mark in self._full_at:
             self._full_at[mark] -= self._interval
-        elif len(self._full_at) >= self._most_keys:
+        else:
             self._shared[mark % _SHARED] -= self._interval
 
     def _forget(self, now: float) -> None:
