@@ -7,6 +7,8 @@ import pytest
 from liveman import forms
 from liveman.forms import Between, Postgresql, Sqlite, parse_address, parse_database_url
 
+HASH = "$argon2id$v=19$m=8,t=1,p=1$UuNXVbSm1bIayr1UBACFVw$KVCvya+3Jpujw0qaiVoODA"
+
 GOOD = [
     (forms.address, "0.0.0.0:8888", "0.0.0.0:8888"),
     (forms.address, "[::]:8888", "[::]:8888"),
@@ -29,6 +31,10 @@ GOOD = [
     (forms.alias, "Nœud 1", "Nœud 1"),
     (forms.alias, "a" * 255, "a" * 255),
     (forms.token, "abc.def-_~+/=", "abc.def-_~+/="),
+    (forms.password, "plain", "plain"),
+    (forms.password, "$ecret$", "$ecret$"),
+    (forms.password, "nul \0 and ñ", "nul \0 and ñ"),
+    (forms.password, HASH, HASH),
     (forms.topic_level, "", ""),
     (forms.topic_level, "liveman-0", "liveman-0"),
     (forms.domain, "Net4mqtt.local", "net4mqtt.local"),
@@ -62,6 +68,37 @@ BAD = [
     ),
     (forms.alias, ["\ud800"]),
     (forms.token, ["", "a b", "a\r\nX: y", "é", "\x7f"]),
+    (
+        forms.password,
+        [
+            "",
+            "a" * 1025,
+            "ñ" * 513,
+            "$2b$12$EixZaYVK1fsbw1ZfbX3OXePaWxn96p36WQoeG6Lruj3vjPGga31lW",
+            "$6$rounds=5000$salt$hash",
+            "$1$salt$hash",
+            "$pbkdf2-sha256$29000$salt$hash",
+            "$scrypt$ln=16,r=8,p=1$c2FsdA$aGFzaA",
+            HASH.replace("argon2id", "argon2i"),
+            HASH.replace("argon2id", "argon2d"),
+            HASH.replace("v=19", "v=16"),
+            HASH.replace("v=19$", ""),
+            HASH.replace("m=8,t=1,p=1", "t=1,m=8,p=1"),
+            HASH.replace("t=1", "t=0"),
+            HASH.replace("p=1", "p=0"),
+            HASH.replace("p=1", "p=2"),
+            HASH.replace("m=8", "m=9999999"),
+            HASH.replace("m=8", "m=-8"),
+            HASH.replace("t=1", "t=999"),
+            HASH[:-1],
+            HASH[:-1] + "x",
+            HASH[:-10],
+            HASH + "$",
+            HASH + "=",
+            HASH + "\n",
+            "$argon2id$",
+        ],
+    ),
     (forms.topic_level, ["-", "a/b", "+", "#", "a\n"]),
     (forms.domain, ["", ".", "a..b", ".localhost", "a b", "net4mqtt_local", "a/b"]),
     (

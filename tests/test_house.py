@@ -12,6 +12,7 @@ FILES = sorted(SRC.glob("liveman/**/*.py"))
 GROUND = {
     "access",
     "config",
+    "config_auth",
     "connection",
     "errors",
     "forms",
@@ -47,6 +48,7 @@ TOP = {"app", "cli", "front", "server", "__main__", ""}
 PURE = {
     "liveman.access",
     "liveman.config",
+    "liveman.config_auth",
     "liveman.errors",
     "liveman.forms",
     "liveman.inbound",
@@ -56,6 +58,7 @@ PURE = {
     "liveman.token_key",
     "liveman.auth.claims",
     "liveman.auth.jws",
+    "liveman.auth.limits",
     "liveman.ice.server",
     "liveman.ice.link",
     "liveman.ice.rewrite",

@@ -36,6 +36,8 @@ NODE = {"alias": "a", "url": "http://node"}
 #: RFC 8037, appendix A.2.
 JWK = '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 ISSUER = {"jwt_public_keys": [JWK], "issuer": "i", "audience": "a"}
+ACCOUNT = {"username": "a", "password": "b"}
+HASH = "$argon2id$v=19$m=8,t=1,p=1$IzESIrPwYzp49ZiYPzLdDA$kmzkZrNB/eQ0RtbwuPFDow"
 NUMBERS = ["5", 5.0, True, None, [5], {}]
 FLAGS = ["true", "false", 1, 0, [], {}]
 TEXTS = [5, True, ["x"], {}]
@@ -53,7 +55,6 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("auth.tokens[0]", ["a"], [5, "", "a b", "a\nb"]),
     ("auth.accounts", [[]], [{}, {"username": "a"}, "a"]),
     ("auth.accounts[0].username", ["a"], [*TEXTS, ""]),
-    ("auth.accounts[0].password", ["a"], [*TEXTS, ""]),
     ("auth.jwt_public_keys", [[], [JWK]], [JWK, {}, 5]),
     ("auth.jwt_public_keys[0]", [JWK], [5, "", "a", "{", JWK.replace("OKP", "oct")]),
     (
@@ -67,6 +68,16 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("auth.claims.stream", ["room"], [*TEXTS, ""]),
     ("auth.claims.mode", ["realm_access.roles"], [*TEXTS, ""]),
     ("auth.claims.subject", ["email"], [*TEXTS, ""]),
+    (
+        "auth.accounts[0].password",
+        ["a", "$ecret$", "a" * 1024, HASH],
+        [*TEXTS, "", "a" * 1025, "$2b$12$abcdefghijklmnopqrstuv", HASH[:-1], HASH.replace("id", "i")],
+    ),
+    ("auth.rate_limits.address_per_minute", [0, 600], [*NUMBERS, -1]),
+    ("auth.rate_limits.subject_per_minute", [0, 600], [*NUMBERS, -1]),
+    ("auth.quotas.subscribers_per_stream", [0, 10], [*NUMBERS, -1]),
+    ("auth.quotas.publishers_per_subject", [0, 10], [*NUMBERS, -1]),
+    ("auth.quotas.subscribers_per_subject", [0, 10], [*NUMBERS, -1]),
     ("log.level", ["off", "error", "warn", "info", "debug", "trace"], [*TEXTS, "", "INFO", "warning"]),
     ("extra_ice.override_upstream_ice_servers", [True, False], FLAGS),
     ("extra_ice.timeout_ms", [1, 60_000], [*NUMBERS, 0, -1, 60_001]),
@@ -137,7 +148,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "auth.issuer": {"auth": ISSUER},
     "auth.audience": {"auth": ISSUER},
     "auth.claims": {"auth": ISSUER},
-    "auth.accounts[0].": {"auth": {"accounts": [{"username": "a", "password": "b"}]}},
+    "auth.accounts[0].": {"auth": {"accounts": [ACCOUNT]}},
     "nodes[0].": {"nodes": [NODE]},
     "recorder.storage.": {"recorder": {"storage": {}}},
     "(s3)": {"recorder": {"storage": {"type": "s3", "bucket": "b"}}},
@@ -286,6 +297,7 @@ def test_ten_mistakes_are_ten_faults(tmp_path: Path) -> None:
         ({"recorder": {"storage": {"type": "ftp", "x": 1}}}, "recorder.storage.type", '"fs", "s3", "oss"'),
         ({"nodes": [{"alias": "a"}]}, "nodes[0].url", "is missing"),
         ({"nodes": [NODE, {**NODE, "alias": "b"}, NODE]}, "nodes[2].alias", "of nodes[0] too"),
+        ({"auth": {"accounts": [ACCOUNT, ACCOUNT]}}, "auth.accounts[1].username", "of auth.accounts[0] too"),
         ({"nodes": ["http://node"]}, "nodes[0]", "must be a table"),
         ({"http": 5}, "http", "must be a table"),
         ({"extra_ice": []}, "extra_ice", "must be a table"),
@@ -611,7 +623,7 @@ def documented_keys(cls: type[Any], path: str = "", kind: str = "") -> Iterator[
             continue
         name = f"{path}{field.name}"
         tables = [kind for kind in (field.type, *get_args(field.type)) if kind in TABLES]
-        if cls is Config and tables == [field.type]:
+        if tables == [field.type]:
             yield from documented_keys(tables[0], f"{name}.")
             continue
         yield f"{name}{kind}", toml(field.default)

@@ -24,6 +24,9 @@ _CONFIG = click.option(
     help="The configuration; without it ./liveman.toml, then /etc/live777/liveman.toml, then the defaults.",
 )
 
+#: More of standard input is not read for a password, bytes.
+_LONGEST_INPUT = 65_536
+
 
 @click.group(invoke_without_command=True)
 @_CONFIG
@@ -73,6 +76,24 @@ def demo(once: bool) -> None:
         sys.exit(run(_demo(Path(folder), once)))
 
 
+@_liveman.command("hash-password")
+def hash_password() -> None:
+    """Print the argon2id hash of a password, for [[auth.accounts]].
+
+    The password is asked for; where standard input is no terminal, it is read from there.
+    """
+    from liveman.auth import passwords
+
+    if sys.stdin.isatty():
+        text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        text = _first_line(sys.stdin.buffer.read(_LONGEST_INPUT))
+    try:
+        click.echo(passwords.hash_password(text))
+    except ValueError as error:
+        raise LivemanError(f"The password {error}.") from None
+
+
 def main() -> None:
     """The entry point: a LivemanError becomes its text and exit code 1."""
     try:
@@ -84,6 +105,18 @@ def main() -> None:
     except LivemanError as error:
         click.echo(f"error: {error.detail}", err=True)
         sys.exit(1)
+
+
+def _first_line(data: bytes) -> str:
+    """The one line that there is, without its end."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise LivemanError("The password is not UTF-8.") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if "\n" in text or "\r" in text:
+        raise LivemanError("The password has several lines; write one.")
+    return text
 
 
 async def _serve(path: str | None, verbose: int) -> int:

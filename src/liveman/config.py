@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from attrs import field, frozen
 
 from liveman import forms
-from liveman.forms import Between
+from liveman.config_auth import Account, Auth, Claims, Quotas, RateLimits
+from liveman.forms import Between, Secret
 
 __all__ = [
     "Account",
@@ -30,28 +31,14 @@ __all__ = [
     "NodeConfig",
     "OssStorage",
     "Playback",
+    "Quotas",
+    "RateLimits",
     "RecordSync",
     "Recorder",
     "S3Storage",
     "Secret",
     "Storage",
 ]
-
-
-@frozen
-class Secret:
-    """A text that no repr, log or error shows. ``reveal()`` gives it; empty is falsy."""
-
-    _value: str = ""
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __repr__(self) -> str:
-        return "Secret('***')" if self._value else "Secret('')"
 
 
 @frozen
@@ -66,60 +53,6 @@ class Http:
     """true: pages of any origin may call; a list: those of these origins, such as ``https://example.org``."""
     trusted_proxies: tuple[Annotated[str, forms.network], ...] = ()
     """Networks (``10.0.0.0/8``) whose X-Forwarded-* and Forwarded headers are believed."""
-
-
-@frozen
-class Account:
-    """One user of the dashboard."""
-
-    username: Annotated[str, forms.filled]
-    """The name to log in with."""
-    password: Annotated[Secret, forms.filled]
-    """Plain text or an argon2 hash."""
-
-
-@frozen
-class Claims:
-    """How outside issuers name the claims of their tokens; ``a.b`` is also the member b of the claim a."""
-
-    stream: Annotated[str, forms.filled] = "id"
-    """The one stream that the token is good for, or ``*``."""
-    mode: Annotated[str, forms.filled] = "mode"
-    """What it permits: 1 (manage), 2 (publish), 4 (subscribe), added up, or a list or text of these words."""
-    subject: Annotated[str, forms.filled] = "sub"
-    """Whose token it is."""
-
-
-@frozen
-class Auth:
-    """Who may do what. Nothing set: everyone may do everything."""
-
-    secret: Secret = Secret()
-    """The key of JWTs (HS256) and of session ids."""
-    tokens: tuple[Annotated[Secret, forms.token], ...] = ()
-    """Static tokens that may do everything."""
-    accounts: tuple[Account, ...] = ()
-    """Who may log in, each a table ``[[auth.accounts]]``."""
-    jwt_public_keys: tuple[Annotated[str, forms.public_key], ...] = ()
-    """Keys of outside issuers of JWTs (RS256, ES256, EdDSA), each as PEM or as the JSON of a JWK."""
-    jwks_url: Annotated[str, forms.optional(forms.web_url)] = ""
-    """Where an outside issuer serves its keys as a JWK set; empty: nowhere. Needs issuer and audience."""
-    issuer: str = ""
-    """The claim ``iss`` that outside issuers' tokens must have; empty: any or none."""
-    audience: str = ""
-    """What the claim ``aud`` of outside issuers' tokens must name; empty: they must have none."""
-    claims: Claims = Claims()
-    """How outside issuers name the claims."""
-
-    @property
-    def required(self) -> bool:
-        """Whether a request must say who asks."""
-        return bool(self.secret or self.tokens or self.accounts or self.trusts_issuers)
-
-    @property
-    def trusts_issuers(self) -> bool:
-        """Whether tokens of outside issuers are accepted."""
-        return bool(self.jwt_public_keys or self.jwks_url)
 
 
 @frozen

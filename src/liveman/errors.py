@@ -18,13 +18,16 @@ LivemanError (500)
 ├── TooLarge (413)
 ├── WrongType (415)
 ├── Invalid (422)               a document is well formed, but says what cannot be
+├── TooMany (429)               of what this client may do
 ├── NodeError (502)             a node, or the way to it, failed
 │   ├── NodeRefusal             its refusal, with the status that it gave
 │   ├── NodeUnreachable         no byte of the request was sent
 │   └── NodeTimeout (504)
-└── NoPlace (503)               nothing can take the request now
+├── NoPlace (503)               nothing can take the request now
+└── Unavailable (503)           what must decide about it cannot now
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +57,8 @@ __all__ = [
     "NotFound",
     "ProviderError",
     "TooLarge",
+    "TooMany",
+    "Unavailable",
     "WrongType",
 ]
 
@@ -202,6 +207,16 @@ class Invalid(LivemanError):
         )
 
 
+class TooMany(LivemanError):
+    """You ask too often; the header Retry-After says when to come back."""
+
+    status = 429
+
+    def __init__(self, detail: str | None = None, *, retry_after: float | None = None) -> None:
+        """``retry_after``: seconds; None: time alone will not help."""
+        super().__init__(detail, headers={} if retry_after is None else _retry_after(retry_after))
+
+
 class NodeError(LivemanError):
     """The node answered with something that cannot be used."""
 
@@ -233,3 +248,18 @@ class NoPlace(LivemanError):
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Unavailable(LivemanError):
+    """This cannot be decided now; try again later."""
+
+    status = 503
+
+    def __init__(self, detail: str | None = None, *, retry_after: float = 1) -> None:
+        """``retry_after``: seconds."""
+        super().__init__(detail, headers=_retry_after(retry_after))
+
+
+def _retry_after(seconds: float) -> Mapping[str, str]:
+    """The header takes whole seconds (RFC 9110, section 10.2.3)."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}

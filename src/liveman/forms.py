@@ -4,6 +4,7 @@ A form takes one value and raises ValueError with what is wrong and what to writ
 repeats the value, which may hold a password.
 """
 
+import base64
 import ipaddress
 import re
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from attrs import frozen
 
 __all__ = [
+    "LONGEST_PASSWORD",
     "Between",
     "Postgresql",
+    "Secret",
     "Sqlite",
     "address",
     "alias",
@@ -28,6 +31,7 @@ __all__ = [
     "origin",
     "parse_address",
     "parse_database_url",
+    "password",
     "public_key",
     "public_url",
     "seconds",
@@ -35,6 +39,22 @@ __all__ = [
     "topic_level",
     "web_url",
 ]
+
+
+@frozen
+class Secret:
+    """A text that no repr, log or error shows. ``reveal()`` gives it; empty is falsy."""
+
+    _value: str = ""
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('***')" if self._value else "Secret('')"
 
 
 @frozen
@@ -162,6 +182,33 @@ def token(text: str) -> str:
     return text
 
 
+#: Bytes. More is no password that anyone types.
+LONGEST_PASSWORD = 1024
+
+_HASH = re.compile(r"\$(argon2\w*|2[abxy]?|[1567y]|gy|md5|sha1|apr1|bcrypt[\w-]*|scrypt|pbkdf2[\w-]*)\$")
+_PHC = re.compile(
+    r"\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)", re.ASCII
+)
+
+
+def password(text: str) -> str:
+    """Plain text, or an argon2id hash in the PHC string format, of at most 1 GiB and 100 passes."""
+    remedy = "; `liveman hash-password` makes one"
+    if len(filled(text).encode()) > LONGEST_PASSWORD:
+        raise ValueError(f"must have at most {LONGEST_PASSWORD} bytes")
+    if not _HASH.match(text):
+        return text
+    if not text.startswith("$argon2id$"):
+        raise ValueError(f"must be plain text or an argon2id hash; this is another kind of hash{remedy}")
+    match = _PHC.fullmatch(text)
+    if match is None or not (_is_base64(match[4], 8) and _is_base64(match[5], 16)):
+        raise ValueError(f"must be a whole argon2id hash; this one is broken, or cut off{remedy}")
+    memory, passes, lanes = int(match[1]), int(match[2]), int(match[3])
+    if not (lanes >= 1 and 8 * lanes <= memory <= 1024 * 1024 and 1 <= passes <= 100):
+        raise ValueError(f"has parameters that no argon2id hash can have here{remedy}")
+    return text
+
+
 def topic_level(text: str) -> str:
     """One level of an MQTT topic (MQTT 3.1.1, section 4.7)."""
     if not text.isprintable() or re.search(r"[/+#]", text) or text == "-":
@@ -238,6 +285,15 @@ def database_url(text: str) -> str:
     """What `parse_database_url` takes."""
     parse_database_url(text)
     return text
+
+
+def _is_base64(text: str, least: int) -> bool:
+    """Without padding, as it is written for these bytes and no others."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return False
+    return len(data) >= least and base64.b64encode(data).decode().rstrip("=") == text
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -210,6 +210,14 @@ def _conflicts(data: Mapping[str, Any]) -> Iterator[Fault]:
         if other != index:
             problem = "is the alias" if taken == alias else "has by chance the session tag"
             yield Fault(f"nodes[{index}].alias", f"{problem} of nodes[{other}] too; change one")
+    auth = data.get("auth")
+    accounts = auth.get("accounts") if isinstance(auth, Mapping) else None
+    named: dict[str, int] = {}
+    for index, account in enumerate(accounts if isinstance(accounts, list) else []):
+        name = account.get("username") if isinstance(account, Mapping) else None
+        if isinstance(name, str) and (other := named.setdefault(name, index)) != index:
+            path = f"auth.accounts[{index}].username"
+            yield Fault(path, f"is the name of auth.accounts[{other}] too; change one")
     match data.get("liveion"):
         case {"count": int(count), "address": str(address)} if count > 1:
             if re.search(r":0*[1-9][0-9]*$", address):

@@ -1,0 +1,93 @@
+"""The configuration of who may do what: the section ``[auth]``."""
+
+from typing import Annotated
+
+from attrs import frozen
+
+from liveman import forms
+from liveman.forms import Between, Secret
+
+__all__ = ["Account", "Auth", "Claims", "Quotas", "RateLimits"]
+
+
+@frozen
+class Account:
+    """One user of the dashboard."""
+
+    username: Annotated[str, forms.filled]
+    """The name to log in with."""
+    password: Annotated[Secret, forms.password]
+    """Plain text or an argon2id hash, as `liveman hash-password` prints it."""
+
+
+@frozen
+class RateLimits:
+    """How often a client may send a POST, counted by each instance; a minute's number may come at once."""
+
+    address_per_minute: Annotated[int, Between(0)] = 0
+    """POSTs from one IPv4 address or IPv6 /64 network; 0: any number."""
+    subject_per_minute: Annotated[int, Between(0)] = 0
+    """POSTs of one account or token; 0: any number."""
+
+
+@frozen
+class Quotas:
+    """How many sessions there may be at once. Each instance counts for itself.
+
+    A stream has one publisher at the most as it is.
+    """
+
+    subscribers_per_stream: Annotated[int, Between(0)] = 0
+    """The most subscribers of one stream, on all nodes; 0: any number."""
+    publishers_per_subject: Annotated[int, Between(0)] = 0
+    """The most streams that one account or token publishes; 0: any number."""
+    subscribers_per_subject: Annotated[int, Between(0)] = 0
+    """The most subscriptions of one account or token; 0: any number."""
+
+
+@frozen
+class Claims:
+    """How outside issuers name the claims of their tokens; ``a.b`` is also the member b of the claim a."""
+
+    stream: Annotated[str, forms.filled] = "id"
+    """The one stream that the token is good for, or ``*``."""
+    mode: Annotated[str, forms.filled] = "mode"
+    """What it permits: 1 (manage), 2 (publish), 4 (subscribe), added up, or a list or text of these words."""
+    subject: Annotated[str, forms.filled] = "sub"
+    """Whose token it is."""
+
+
+@frozen
+class Auth:
+    """Who may do what. Nothing set: everyone may do everything."""
+
+    secret: Secret = Secret()
+    """The key of JWTs (HS256) and of session ids."""
+    tokens: tuple[Annotated[Secret, forms.token], ...] = ()
+    """Static tokens that may do everything."""
+    accounts: tuple[Account, ...] = ()
+    """Who may log in, each a table ``[[auth.accounts]]``."""
+    jwt_public_keys: tuple[Annotated[str, forms.public_key], ...] = ()
+    """Keys of outside issuers of JWTs (RS256, ES256, EdDSA), each as PEM or as the JSON of a JWK."""
+    jwks_url: Annotated[str, forms.optional(forms.web_url)] = ""
+    """Where an outside issuer serves its keys as a JWK set; empty: nowhere. Needs issuer and audience."""
+    issuer: str = ""
+    """The claim ``iss`` that outside issuers' tokens must have; empty: any or none."""
+    audience: str = ""
+    """What the claim ``aud`` of outside issuers' tokens must name; empty: they must have none."""
+    claims: Claims = Claims()
+    """How outside issuers name the claims."""
+    rate_limits: RateLimits = RateLimits()
+    """How often they may send a POST."""
+    quotas: Quotas = Quotas()
+    """How many sessions there may be."""
+
+    @property
+    def required(self) -> bool:
+        """Whether a request must say who asks."""
+        return bool(self.secret or self.tokens or self.accounts or self.trusts_issuers)
+
+    @property
+    def trusts_issuers(self) -> bool:
+        """Whether tokens of outside issuers are accepted."""
+        return bool(self.jwt_public_keys or self.jwks_url)
