@@ -93,7 +93,7 @@ class IssuerKeys:
 
     async def _demand(self) -> bool:
         """Wait for a request under way, or for a new one; false: it is too soon for one."""
-        if self._flight is None:
+        if self._flight is None or self._flight.done():
             now = self._clock()
             if self._demanded is not None and now - self._demanded < ON_DEMAND:
                 return False
@@ -103,13 +103,10 @@ class IssuerKeys:
         return True
 
     def _fly(self) -> asyncio.Task[bool]:
-        if self._flight is None:
-            self._flight = self._tasks.start("request for the issuer's keys", self._fetch())
-            self._flight.add_done_callback(self._landed)
-        return self._flight
-
-    def _landed(self, _flight: asyncio.Task[bool]) -> None:
-        self._flight = None
+        flight = self._flight
+        if flight is None or flight.done():
+            flight = self._flight = self._tasks.start("request for the issuer's keys", self._fetch())
+        return flight
 
     async def _refresh(self) -> None:
         retry = RETRY_LEAST
