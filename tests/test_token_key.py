@@ -221,6 +221,13 @@ def test_what_is_no_jwk_for_verifying_is_refused(jwk: object) -> None:
         parse_jwk(jwk)
 
 
+@pytest.mark.parametrize("jwk", [RSA_JWK, EC_JWK, OKP_JWK], ids=lambda jwk: jwk["kty"])
+def test_a_private_jwk_is_called_so(jwk: dict[str, str]) -> None:
+    """Whoever published it by mistake learns of it."""
+    with pytest.raises(ValueError, match="private key"):
+        parse_jwk({**jwk, "d": "AQAB"})
+
+
 ODD = (
     st.none()
     | st.booleans()

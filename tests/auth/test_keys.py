@@ -41,6 +41,8 @@ class Service:
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
+        if request.path == "/moved":
+            return web.Response(body=jwks(NEW))
         self.asked += 1
         await self.open.wait()
         return web.Response(body=self.body, status=self.status, headers=self.headers)
@@ -184,7 +186,7 @@ async def test_a_service_that_does_not_answer_costs_its_time_and_no_more(
     [
         {"status": 500},
         {"status": 404},
-        {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}},
+        {"status": 302, "headers": {"Location": "/moved"}},
         {"status": 204, "body": b""},
         {"body": b""},
         {"body": b"<html>down for maintenance</html>"},
