@@ -159,16 +159,6 @@ def test_a_file_with_ten_mistakes_reports_ten(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_authentication_is_accepted_by_check_and_refused_by_serve(tmp_path: Path) -> None:
-    """Until it is built, nothing may look protected that is not."""
-    (tmp_path / "liveman.toml").write_text('[auth]\ntokens = ["secret-token"]\n')
-    assert run("check", cwd=tmp_path).returncode == 0
-    done = run(cwd=tmp_path)
-    assert done.returncode == 1
-    assert "auth" in done.stderr
-    assert "secret-token" not in done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -11,11 +11,13 @@ FILES = sorted(SRC.glob("liveman/**/*.py"))
 #: Everyone may import these; they import only each other.
 GROUND = {
     "access",
+    "audit",
     "config",
     "config_auth",
     "connection",
     "errors",
     "forms",
+    "forwarded",
     "hosted",
     "inbound",
     "json_body",
@@ -59,6 +61,8 @@ PURE = {
     "liveman.auth.claims",
     "liveman.auth.jws",
     "liveman.auth.limits",
+    "liveman.auth.live",
+    "liveman.forwarded",
     "liveman.ice.server",
     "liveman.ice.link",
     "liveman.ice.rewrite",

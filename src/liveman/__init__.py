@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from liveman.access import Identity
     from liveman.app import create_app, load_config
     from liveman.config import Config
     from liveman.errors import ConfigError, Fault, LivemanError
@@ -21,6 +22,7 @@ __all__ = [
     "IceProvider",
     "IceRequest",
     "IceServer",
+    "Identity",
     "LivemanError",
     "create_app",
     "load_config",
@@ -34,6 +36,7 @@ _HOMES = {
     "IceProvider": "ice",
     "IceRequest": "ice",
     "IceServer": "ice",
+    "Identity": "access",
     "LivemanError": "errors",
     "create_app": "app",
     "load_config": "app",

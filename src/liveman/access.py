@@ -15,11 +15,24 @@ from attrs import frozen
 
 from liveman.errors import BadStreamName
 
-__all__ = ["ANYONE", "MANAGE", "OPEN", "PUBLISH", "SUBSCRIBE", "Identity", "Rule", "allows", "stream_name"]
+__all__ = [
+    "ANYONE",
+    "MANAGE",
+    "OPEN",
+    "PUBLISH",
+    "SUBSCRIBE",
+    "Action",
+    "Identity",
+    "Rule",
+    "allows",
+    "stream_name",
+]
 
 MANAGE = 1
 PUBLISH = 2
 SUBSCRIBE = 4
+
+Action = Literal["publish", "subscribe"]
 
 
 @frozen
@@ -36,6 +49,8 @@ class Identity:
     """What its token may be revoked by; empty: it has none."""
     expires_at: float | None = None
     """Unix seconds; None: it does not expire."""
+    undecided: bool = False
+    """Whether its token means nothing here, so that an outside service must say what it may do."""
 
 
 #: Without authentication everyone may do everything.
@@ -50,6 +65,10 @@ class Rule:
     """Any one of these bits; 0: nothing, the route is open."""
     scope: Literal["stream", "all"] = "all"
     """``stream``: an identity for the stream in the path will do; ``all``: only one for ``*``."""
+    outside: bool = False
+    """Whether an outside service may decide: it is asked there, or the path itself proves that it was."""
+    query_token: bool = False
+    """Whether the token may stand in the query, as players and event sources cannot set headers."""
 
 
 #: No authentication at all: health pages, preflights.
@@ -60,6 +79,8 @@ def allows(rule: Rule, identity: Identity, stream: str | None) -> bool:
     """Whether the identity satisfies the rule, on a request whose path names this stream (None: none)."""
     if not rule.needs:
         return True
+    if identity.undecided:
+        return rule.outside
     if not identity.mode & rule.needs:
         return False
     return identity.stream == "*" or (rule.scope == "stream" and identity.stream == stream)

@@ -4,13 +4,20 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
 from aiohttp import http_parser, web
 from attrs import define, field, fields, frozen
 
 from liveman import settings
-from liveman.access import ANYONE, OPEN, Identity
+from liveman.access import OPEN
+from liveman.auth.gate import AskHost, Gate
+from liveman.auth.live import Live, Session
+from liveman.auth.passwords import Passwords
+from liveman.auth.revocation import Revocations
+from liveman.auth.routes import routes as auth_routes
+from liveman.auth.tokens import Tokens
 from liveman.cluster import Cluster, Node, Relays
 from liveman.cluster.operations import routes as operation_routes
 from liveman.cluster.registry import Registry
@@ -19,17 +26,17 @@ from liveman.cluster.store import Store
 from liveman.config import Config, ExtraIce
 from liveman.database import Database, cluster_secret, open_database
 from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
+from liveman.forwarded import Network, parse_networks
 from liveman.ice import provider
 from liveman.ice.broker import Broker
 from liveman.ice.provider import IceProvider
-from liveman.inbound import Inbound
 from liveman.logs import get_logger
 from liveman.middleware import LISTENING, Guard, Route, json_response, mount
 from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
-from liveman.proxy.headers import parse_networks
 from liveman.proxy.routes import routes as proxy_routes
 from liveman.proxy.upstream import Upstream, dial_tcp
+from liveman.tasks import TaskOwner
 
 __all__ = ["create_app", "load_config"]
 
@@ -77,11 +84,15 @@ def load_config(path: str | None = None) -> Config:
     return report.config
 
 
-def create_app(config: Config, *, ice_providers: Sequence[IceProvider] = ()) -> web.Application:
+def create_app(
+    config: Config, *, ice_providers: Sequence[IceProvider] = (), identity: AskHost | None = None
+) -> web.Application:
     """Liveman as an aiohttp application, to be served alone or mounted by ``add_subapp``.
 
     ice_providers: ICE providers of the host's own, after those that the configuration names; in logs they go
     by the names of their classes. They are started and closed with the application.
+    identity: says who asks, by what the host knows of a request, such as its own session; a plain or an async
+    function. For None the request must show what the configuration knows, such as a token.
     Nothing is started before the application is, and all of it ends with the application. Raises ConfigError.
     """
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
@@ -89,19 +100,21 @@ def create_app(config: Config, *, ice_providers: Sequence[IceProvider] = ()) -> 
             "aiohttp's parser in C is not loaded, and the one in Python is unsafe for a proxy: unset "
             "AIOHTTP_NO_EXTENSIONS and install a wheel of aiohttp that is built for this machine."
         )
-    if config.auth.required:
-        raise ConfigError(
-            Fault("auth", "authentication is not supported yet; without it nothing would be protected")
-        )
-    rooms = _Rooms(config, ice_providers)
+    rooms = _Rooms(config, ice_providers, identity)
     app = web.Application()
     mount(
         app,
-        Guard(identify=_identify, cors=config.http.cors),
+        Guard(
+            identify=rooms.gate.identify,
+            cors=config.http.cors,
+            trusted=rooms.trusted,
+            all_hosted=identity is not None,
+        ),
         [
             *proxy_routes(rooms.forwarder),
             *cluster_routes(rooms.cluster),
             *operation_routes(rooms.cluster, rooms.registry),
+            *auth_routes(rooms.gate),
             *rooms.health_routes(),
         ],
     )
@@ -131,17 +144,16 @@ def _providers(extra_ice: ExtraIce, more: Sequence[IceProvider]) -> dict[str, Ic
     return provider.named(more, provider.load(tables))
 
 
-def _identify(_inbound: Inbound) -> Identity:
-    return ANYONE
-
-
 @define
 class _Rooms:
     """The rooms of one application, made at once and opened when it starts."""
 
     config: Config
     ice_providers: Sequence[IceProvider] = ()
+    ask_host: AskHost | None = None
+    trusted: Sequence[Network] = field(init=False)
     cluster: Cluster = field(init=False)
+    gate: Gate = field(init=False)
     registry: Registry = field(init=False)
     relays: Relays = field(init=False)
     upstream: Upstream = field(init=False)
@@ -149,9 +161,11 @@ class _Rooms:
     attempts: Attempts = field(init=False)
     forwarder: Forwarder = field(init=False)
     database: Database | None = field(default=None, init=False)
+    tasks: TaskOwner = field(factory=TaskOwner, init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
+        self.trusted = parse_networks(config.http.trusted_proxies)
         self.cluster = Cluster([Node.from_config(node) for node in config.nodes], options=config.cluster)
         self.registry = Registry(self.cluster)
         self.relays = Relays(self.cluster, config.cascade)
@@ -161,8 +175,16 @@ class _Rooms:
             timeout_ms=config.extra_ice.timeout_ms,
             min_life=config.extra_ice.min_life,
         )
-        self.attempts = Attempts(
-            self.cluster, self.upstream, trusted=parse_networks(config.http.trusted_proxies)
+        self.attempts = Attempts(self.cluster, self.upstream, trusted=self.trusted)
+        live = Live(self._state_of)
+        self.gate = Gate(
+            config.auth,
+            Passwords(config.auth.accounts),
+            Revocations(self._end_sessions),
+            live,
+            self._subscribers,
+            trusted=self.trusted,
+            ask_host=self.ask_host,
         )
         self.forwarder = Forwarder(
             cluster=self.cluster,
@@ -171,6 +193,7 @@ class _Rooms:
             broker=self.broker,
             ice=config.extra_ice,
             failover_seconds=config.cluster.placement_timeout_ms / 1000,
+            admission=self.gate,
         )
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
@@ -183,8 +206,14 @@ class _Rooms:
                     connect_timeout=config.database.connect_timeout,
                 )
             )
-            self.forwarder.secret = await cluster_secret(self.database, secrets.token_bytes)
-            self.relays.secret = self.forwarder.secret
+            secret = config.auth.secret.reveal().encode()
+            secret = secret or await cluster_secret(self.database, secrets.token_bytes)
+            self.forwarder.secret = self.relays.secret = secret
+            self.gate.tokens = await stack.enter_async_context(Tokens(config.auth, own_secret=secret))
+            await stack.enter_async_context(self.gate.passwords)
+            await self.gate.revocations.load(self.database)
+            if not self.gate.closed:
+                log.warning("no authentication is configured: everyone may do everything (docs/access.md)")
             self.relays.public = config.http.public or app.get(LISTENING) or f"http://{config.http.listen}"
             if config.liveion.count:
                 await self._start_buildin_nodes(stack)
@@ -196,6 +225,7 @@ class _Rooms:
             await stack.enter_async_context(self.relays)
             await stack.enter_async_context(self.upstream)
             await stack.enter_async_context(self.attempts)
+            await stack.enter_async_context(self.tasks)
             yield
 
     async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:
@@ -209,6 +239,20 @@ class _Rooms:
             self.cluster.add(
                 Node(node.alias, node.url, pub_max=liveion.pub_max, sub_max=liveion.sub_max, kind="demo")
             )
+
+    def _state_of(self, session: Session) -> Literal["live", "away", "gone"]:
+        if self.cluster.node(session.alias) and self.cluster.is_down(session.alias):
+            return "away"
+        there = self.cluster.state.streams.get(session.stream, {}).get(session.alias)
+        return "live" if there and session.id in there.sessions else "gone"
+
+    def _subscribers(self, stream: str) -> int:
+        return sum(each.subscribers for each in self.cluster.state.streams.get(stream, {}).values())
+
+    def _end_sessions(self, token_id: str) -> None:
+        for each in self.gate.live.of_token(token_id):
+            ending = self.cluster.delete_session(each.alias, quote(each.stream, safe=""), each.id)
+            self.tasks.start("end a revoked token's session", ending)
 
     async def end_streams(self, _app: web.Application) -> None:
         self.forwarder.end_streams()

@@ -152,6 +152,11 @@ class NotAuthenticated(LivemanError):
 
     status = 401
 
+    def __init__(self, detail: str | None = None) -> None:
+        """``detail``: what is wrong about what was shown; None: nothing was."""
+        wrong = ', error="invalid_token"' if detail else ""  # RFC 6750, section 3.1.
+        super().__init__(detail, headers={"WWW-Authenticate": f'Bearer realm="liveman"{wrong}'})
+
 
 class NotAllowed(LivemanError):
     """Your token does not permit this."""

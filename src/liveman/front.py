@@ -197,7 +197,7 @@ class _Direct(Inbound):
         self.query = plain.query
         self.version = "1.1"
         self.fields = plain.fields
-        self.remote = connection.remote
+        self.remote = self.address = connection.remote
         self.scheme = "http"
         self.whole = body = plain.body
         self.length = None if body is None else len(body)

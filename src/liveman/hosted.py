@@ -38,7 +38,7 @@ class Hosted(Inbound):
         self.query = query.partition("#")[0]
         self.version = f"{request.version.major}.{request.version.minor}"
         self.fields = request.raw_headers
-        self.remote = request.remote or "unknown"
+        self.remote = self.address = request.remote or "unknown"
         self.scheme = "https" if request.scheme == "https" else "http"
         self.length = request.content_length
         self.pending = request.body_exists

@@ -51,6 +51,7 @@ class Inbound(ABC):
     """One request."""
 
     __slots__ = (
+        "address",
         "fields",
         "identity",
         "length",
@@ -78,6 +79,8 @@ class Inbound(ABC):
     fields: Fields
     remote: str
     """The address of the peer."""
+    address: str
+    """The client's, behind the trusted proxies; it is the peer's until somebody has looked."""
     scheme: str
     length: int | None
     """The declared Content-Length."""

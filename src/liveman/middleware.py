@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +20,7 @@ from attrs import define, field, frozen
 
 from liveman.access import Identity, Rule, allows, stream_name
 from liveman.errors import BadVersion, LivemanError, MethodNotAllowed, NotAllowed, NotFound
+from liveman.forwarded import Network, client_of
 from liveman.hosted import TYPELESS, Framing, Hosted, response_to
 from liveman.inbound import Answer, Fields, Inbound
 from liveman.logs import get_logger
@@ -27,6 +28,7 @@ from liveman.logs import get_logger
 __all__ = [
     "INBOUND",
     "LISTENING",
+    "RULES",
     "SIGNPOSTS",
     "Endpoint",
     "Guard",
@@ -46,6 +48,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: What the guard found out about a request: who asks, and for which stream.
 INBOUND = web.RequestKey("inbound", Inbound)
+
+#: Who was admitted while the client still waited with the body.
+_INVITED = web.RequestKey("invited", tuple)
 
 #: What makes a session's id a capability; no log gets it.
 _PROOF = re.compile(r"\.[a-z2-7]{8}[ps][a-z2-7]{8}(?=/|$)")
@@ -71,6 +76,8 @@ class Signal:
     rule: Rule
     check: Callable[[Inbound], None] | None = None
     """Looks at the head alone and raises LivemanError to refuse, before a body is invited."""
+    recognise: Callable[[Inbound], Identity | None] | None = None
+    """Who may come here by what the guard knows nothing of, as relays; None: it is none of these."""
 
 
 @frozen
@@ -96,9 +103,13 @@ class Route:
 class Guard:
     """What all routes of one application share."""
 
-    identify: Callable[[Inbound], Identity]
-    """Who asks; raises NotAuthenticated."""
+    identify: Callable[[Inbound, Rule], Awaitable[Identity]]
+    """Who asks, where this rule holds; raises NotAuthenticated, or another LivemanError to refuse."""
     cors: bool | tuple[str, ...] = False
+    trusted: Sequence[Network] = ()
+    """The networks of ``http.trusted_proxies``."""
+    all_hosted: bool = False
+    """Whether every request must come as aiohttp's."""
 
     def preflight(self, inbound: Inbound) -> Answer | None:
         """The answer to a CORS preflight, which comes before routing and authentication; None: it is none."""
@@ -173,6 +184,9 @@ class Signposts:
 #: Where an application keeps its own.
 SIGNPOSTS = web.AppKey("signposts", Signposts)
 
+#: The rule of every route, by method and path.
+RULES = web.AppKey("rules", dict)
+
 #: The URL at which the application is served, where Liveman serves it alone.
 LISTENING = web.AppKey("listening", str)
 
@@ -185,10 +199,11 @@ def mount(app: web.Application, guard: Guard, routes: Iterable[Route | Signal]) 
         if route.method in methods:
             raise ValueError(f"{route.method} {route.path} is there twice")
         methods[route.method] = route
+    app[RULES] = {(route.method, path): route.rule for path in paths for route in paths[path].values()}
     signposts = app[SIGNPOSTS] = Signposts()
     for path, methods in paths.items():
         endpoint = Endpoint(guard, path, methods.values())
-        if all(isinstance(each, Signal) for each in methods.values()):
+        if not guard.all_hosted and all(isinstance(each, Signal) for each in methods.values()):
             signposts.add(path, endpoint)
         pattern = re.sub(
             r"\{(\w+)\}", lambda m: "{rest:(?s:.+)}" if m[1] == "rest" else f"{{{m[1]}:[^/]*}}", path
@@ -223,26 +238,27 @@ class Endpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve a request that came through aiohttp."""
-        hosted = Hosted(request, self._depth)
-        answer = await self.serve(hosted)
+        hosted, signal = request.get(_INVITED) or (Hosted(request, self._depth), None)
+        answer = await self.serve(hosted, signal)
         if answer is not None:
             return response_to(request, answer)
         if hosted.response is not None and hosted.status != CLIENT_LEFT:
             return hosted.response
         return _to_nobody()
 
-    async def serve(self, inbound: Inbound) -> Answer | None:
+    async def serve(self, inbound: Inbound, signal: Signal | None = None) -> Answer | None:
         """Do what is asked. Returns an answer that is still to be sent; None: nobody waits for one any more.
 
-        Raises nothing but CancelledError.
+        ``signal``: what the request was admitted to already. Raises nothing but CancelledError.
         """
         start = time.perf_counter()
         answer: Answer | None = None
         try:
-            inbound.check()
-            answer = self.guard.preflight(inbound)
+            if signal is None:
+                inbound.check()
+                answer = self.guard.preflight(inbound)
             if answer is None:
-                signal = self._admit(inbound)
+                signal = signal or await self._admit(inbound)
                 if signal is None:
                     answer = Answer(204, ((b"Allow", self._allow.encode()),))
                 else:
@@ -279,13 +295,15 @@ class Endpoint:
         hosted = Hosted(request, self._depth)
         try:
             hosted.check()
-            self._admit(hosted)
+            signal = await self._admit(hosted)
             if request.headers[hdrs.EXPECT].lower() != "100-continue":
                 raise _ExpectationFailed
         except LivemanError as error:
             response = response_to(request, _problem(error))
             response.force_close()
             return response
+        if signal is not None:
+            request[_INVITED] = (hosted, signal)
         if request.version == HttpVersion11:
             try:
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -294,8 +312,10 @@ class Endpoint:
             request.writer.output_size = 0  # The answer itself has not begun.
         return None
 
-    def _admit(self, inbound: Inbound) -> Signal | None:
+    async def _admit(self, inbound: Inbound) -> Signal | None:
         """What may serve this request; None: a plain OPTIONS. Raises LivemanError to refuse."""
+        if self.guard.trusted:
+            inbound.address = client_of(inbound, self.guard.trusted).address
         if not self._methods:
             raise NotFound(f"There is nothing at {inbound.path}.")
         stream = None
@@ -309,8 +329,11 @@ class Endpoint:
                 return None
             else:
                 raise MethodNotAllowed(headers={"Allow": self._allow})
-        if signal.rule.needs:
-            identity = inbound.identity = self.guard.identify(inbound)
+        known = signal.recognise(inbound) if signal.recognise else None
+        if known is not None:
+            inbound.identity = known
+        elif signal.rule.needs:
+            identity = inbound.identity = await self.guard.identify(inbound, signal.rule)
             if not allows(signal.rule, identity, stream):
                 raise NotAllowed
         if signal.check is not None:
@@ -340,7 +363,7 @@ def _log_access(inbound: Inbound, start: float) -> None:
         inbound.method,
         _shown(inbound),
         inbound.status,
-        inbound.remote,
+        inbound.address,
         ms,
     )
 

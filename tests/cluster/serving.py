@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import AsyncMock
 
 from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestServer
@@ -21,7 +22,7 @@ __all__ = ["message", "served", "told"]
 async def served(cluster: Cluster, identity: Identity = ANYONE) -> AsyncIterator[ClientSession]:
     """A client that asks for nothing by itself, such as a coding."""
     app = web.Application()
-    mount(app, Guard(identify=lambda request: identity), routes(cluster))
+    mount(app, Guard(identify=AsyncMock(return_value=identity)), routes(cluster))
     app.on_shutdown.append(_end(cluster))
     async with (
         TestServer(app) as server,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
@@ -427,7 +428,7 @@ async def test_who_may_change_what(identity: Identity, nodes: bool, cam: bool, o
     ]
     async with registry_of() as (cluster, registry):
         app = web.Application()
-        mount(app, Guard(identify=lambda request: identity), routes(cluster, registry))
+        mount(app, Guard(identify=AsyncMock(return_value=identity)), routes(cluster, registry))
         async with TestServer(app) as server, ClientSession(server.make_url("/")) as client:
             for method, path, may in table:
                 async with client.request(method, path) as response:

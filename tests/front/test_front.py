@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from attrs import define, field
@@ -77,7 +78,7 @@ class Served:
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:
     it = Served()
-    guard = Guard(identify=lambda _: ANYONE)
+    guard = Guard(identify=AsyncMock(return_value=ANYONE))
     signposts = Signposts()
     for path in ("/whip/{stream}", "/session/{stream}/{session}/{rest}"):
         routes = [Signal(method, path, it.handler, OPEN) for method in ("GET", "POST")]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from liveman.proxy.headers import Peer, answer_fields, is_trusted, parse_networks, request_fields
+from liveman.forwarded import is_trusted, parse_networks
+from liveman.proxy.headers import Peer, answer_fields, request_fields
 
 PEER = Peer(address="192.0.2.7", scheme="http", host="live.example", version="1.1")
 OWN = [

@@ -1,1 +1,1 @@
-"""Who may do what: tokens, JWT, accounts. To come; until then a configuration that asks for it is refused."""
+"""Who asks, and what that one may do: tokens, accounts, an outside service, limits and quotas."""

@@ -69,6 +69,10 @@ class Passwords:
         """Whether this is known to be right without a hash; then it needs no `verify`, nor counts as try."""
         return self._knows(username, self._digest(username, _encoded(password)))
 
+    def has(self, username: str) -> bool:
+        """Whether there is such an account; for logs alone, as nobody else may learn it."""
+        return username in self._hashes or username in self._known
+
     async def verify(self, username: str, password: str) -> bool:
         """Whether the account has this password. One longer than 1024 bytes is nobody's.
 

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from liveman import forms
 from liveman.access import MANAGE, Rule
+from liveman.audit import audit
 from liveman.cluster import listing, streams
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.registry import Registry
@@ -37,36 +38,46 @@ def routes(cluster: Cluster, registry: Registry) -> list[Route]:
     async def add(request: web.Request) -> web.Response:
         node = Node.from_config(await read_json(request, NodeConfig), "api")
         await registry.add(node)
+        audit(request[INBOUND], "node added", node=node.alias, url=node.url)
         where = f"{request[INBOUND].prefix}/api/nodes/{quote(node.alias, safe='')}"
         row = listing.node_row(cluster.state.nodes[node.alias])
         return _json(row, status=201, headers={"Location": where})
 
     async def remove(request: web.Request) -> web.Response:
         await registry.remove(_alias(request))
+        audit(request[INBOUND], "node removed", node=_alias(request))
         return web.Response(status=204)
 
     async def drain(request: web.Request) -> web.Response:
         wanted = await read_json(request, DrainRequest)
-        return _json(await registry.drain(_alias(request), seconds=wanted.deadline, close=wanted.close))
+        status = await registry.drain(_alias(request), seconds=wanted.deadline, close=wanted.close)
+        audit(request[INBOUND], "node is drained", node=_alias(request))
+        return _json(status)
 
     async def draining(request: web.Request) -> web.Response:
         return _json(registry.draining(_alias(request)))
 
     async def end_drain(request: web.Request) -> web.Response:
-        return _json(await registry.end_drain(_alias(request)))
+        status = await registry.end_drain(_alias(request))
+        audit(request[INBOUND], "node is back in service", node=_alias(request))
+        return _json(status)
 
     async def create(request: web.Request) -> web.Response:
         nodes = request.query.getall("nodes", ())
-        await streams.create_stream(cluster, request[INBOUND].stream, nodes)
+        node = await streams.create_stream(cluster, request[INBOUND].stream, nodes)
+        audit(request[INBOUND], "stream made", stream=request[INBOUND].stream, node=node.alias)
         return web.Response(status=204)
 
     async def delete(request: web.Request) -> web.Response:
         await streams.delete_stream(cluster, request[INBOUND].stream)
+        audit(request[INBOUND], "stream deleted", stream=request[INBOUND].stream)
         return web.Response(status=204)
 
     async def kick(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
-        await streams.kick(cluster, inbound.stream, unquote(inbound.segments[-1]))
+        session = unquote(inbound.segments[-1])
+        await streams.kick(cluster, inbound.stream, session)
+        audit(inbound, "session ended", stream=inbound.stream, session=session)
         return web.Response(status=204)
 
     return [

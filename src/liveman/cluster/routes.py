@@ -21,6 +21,7 @@ __all__ = ["routes"]
 _KINDS: dict[str, Kind] = {"whip": "publish", "whep": "subscribe"}
 
 _LIST = Rule(MANAGE | PUBLISH | SUBSCRIBE)
+_FEED = Rule(MANAGE | PUBLISH | SUBSCRIBE, query_token=True)
 _ONE = Rule(SUBSCRIBE, "stream")
 
 
@@ -55,8 +56,8 @@ def routes(cluster: Cluster) -> list[Route | Signal]:
     return [
         Signal("GET", "/api/nodes/", nodes, _LIST),
         Signal("GET", "/api/streams/", streams, _LIST),
-        Signal("GET", "/api/sse/nodes", lists.nodes_feed.listen, _LIST),
-        Signal("GET", "/api/sse/streams", lists.streams_feed.listen, _LIST),
+        Signal("GET", "/api/sse/nodes", lists.nodes_feed.listen, _FEED),
+        Signal("GET", "/api/sse/streams", lists.streams_feed.listen, _FEED),
         Route("GET", "/api/streams/{stream}", stream, _ONE),
         Route("GET", "/api/placement", placement, _LIST),
         Route("GET", "/api/decisions", decisions, _LIST),

@@ -2,26 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from attrs import define, field, frozen
 
+from liveman.access import Action
 from liveman.cluster import Cluster, Node, Role
 from liveman.errors import LivemanError, NodeError, NodeTimeout, NodeUnreachable
+from liveman.forwarded import Network, is_trusted
 from liveman.inbound import Inbound
 from liveman.logs import get_logger
 from liveman.proxy.body import Body
 from liveman.proxy.exchange import Exchange
-from liveman.proxy.headers import Network, Peer, is_trusted, request_fields
+from liveman.proxy.headers import Peer, request_fields
 from liveman.proxy.routing import passed_query, session_of_location
 from liveman.proxy.upstream import REPEATABLE, Request, Upstream
 from liveman.tasks import TaskOwner
 
-__all__ = ["Action", "Attempts", "Made", "Offer", "named"]
+__all__ = ["Attempts", "Made", "Offer", "named"]
 
 log = get_logger("liveman.proxy")
-
-Action = Literal["publish", "subscribe"]
 
 POST_SECONDS = 45.0
 ANSWER_SECONDS = 10.0

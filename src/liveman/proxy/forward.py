@@ -3,15 +3,23 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import unquote
 
 from attrs import define, field
 
-from liveman.access import ANYONE
+from liveman.access import ANYONE, MANAGE, PUBLISH, SUBSCRIBE, Action, Identity
 from liveman.cluster import Cluster, Decision, Node, Relays, Role
 from liveman.config import ExtraIce
-from liveman.errors import BadRequest, LivemanError, NodeError, NodeUnreachable, NoPlace, NotFound
+from liveman.errors import (
+    BadRequest,
+    LivemanError,
+    NodeError,
+    NodeUnreachable,
+    NoPlace,
+    NotAllowed,
+    NotFound,
+)
 from liveman.ice.broker import Broker
 from liveman.ice.provider import IceRequest
 from liveman.ice.rewrite import rewrite_links
@@ -19,7 +27,7 @@ from liveman.ice.server import IceServer
 from liveman.inbound import Inbound
 from liveman.logs import get_logger
 from liveman.proxy.answer import check_answer, pass_on
-from liveman.proxy.attempts import Action, Attempts, Made, Offer, named
+from liveman.proxy.attempts import Attempts, Made, Offer, named
 from liveman.proxy.body import Body, read_body
 from liveman.proxy.exchange import Exchange
 from liveman.proxy.routing import is_session, location, nodes_asked, passed_query
@@ -37,6 +45,34 @@ __all__ = ["Forwarder", "ice_request"]
 log = get_logger("liveman.proxy")
 
 _KINDS: dict[Action, Kind] = {"publish": "p", "subscribe": "s"}
+_NEEDS: dict[Kind, int] = {"p": PUBLISH, "s": SUBSCRIBE}
+
+
+class Seat(Protocol):
+    """Held by one who was let in, until there is a session or none."""
+
+    waiting: bool
+    """Whether no node is asked for the session now."""
+
+    def taken(self, alias: str, session: str) -> None:
+        """A node has made it. Raises LivemanError when it must not be."""
+
+    def leave(self) -> None:
+        """It is over, one way or the other."""
+
+
+class Admission(Protocol):
+    """Who lets publishers and viewers in."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether a request must say who asks."""
+
+    async def admit(self, inbound: Inbound, action: Action) -> Seat:
+        """Raises LivemanError to refuse."""
+
+    async def consult(self, inbound: Inbound, action: Action) -> None:
+        """Raises LivemanError where `admit` would, by what others say of the asker."""
 
 
 @define
@@ -49,8 +85,7 @@ class Forwarder:
     broker: Broker
     ice: ExtraIce
     failover_seconds: float
-    verify: bool = False
-    """Whether a session id must carry a mac of this cluster."""
+    admission: Admission
     secret: bytes = field(default=b"", repr=False)
     """The cluster's; set before the first request."""
     _dropped: list[str] = field(factory=list, init=False, repr=False)
@@ -67,6 +102,13 @@ class Forwarder:
 
         A viewer whose stream is full everywhere waits for a relay to another node.
         """
+        seat = await self.admission.admit(inbound, action)
+        try:
+            await self._offer(inbound, action, seat)
+        finally:
+            seat.leave()
+
+    async def _offer(self, inbound: Inbound, action: Action, seat: Seat) -> None:
         offer = _offer(inbound, action, await read_body(inbound))
         nodes = nodes_asked(inbound.query)
         loop = asyncio.get_running_loop()
@@ -86,6 +128,7 @@ class Forwarder:
                 entry.outcome = "refused"
                 break
             try:
+                seat.waiting = False
                 made = await self.attempts.offer(inbound, node, offer)
             except NodeUnreachable as error:
                 failure = error
@@ -96,8 +139,9 @@ class Forwarder:
             else:
                 entry.outcome = f"answered with {made.exchange.answer.status}"
                 if not made.refused:
-                    return await self._finish(inbound, offer, made)
+                    return await self._finish(inbound, offer, made, seat)
                 refused = made
+            seat.waiting = True
             tried.add(node.alias)
             if loop.time() >= start + self.failover_seconds or not isinstance(offer.body, bytes):
                 break
@@ -110,15 +154,30 @@ class Forwarder:
     async def direct(self, inbound: Inbound, action: Action) -> None:
         """POST /api/whip/{alias}/{stream}, /api/whep/…: to that node, as relays do."""
         node = self.node_named(unquote(inbound.segments[2]))
-        shown = inbound.header(b"authorization").removeprefix("Bearer ")
-        issued = verify_relay_token(
-            self.secret, shown, alias=node.alias, kind=_KINDS[action], stream=inbound.stream
-        )
-        # Either way, as clocks of several instances differ.
-        fresh = issued is not None and abs(time.time() - issued) <= RELAY_TOKEN_SECONDS
-        role: Role = "relay" if fresh else action
+        role: Role = "relay" if self.new_relay(inbound, action) else action
         offer = _offer(inbound, action, await read_body(inbound), role=role, direct=True)
         return await self._finish(inbound, offer, await self.attempts.offer(inbound, node, offer))
+
+    def new_relay(self, inbound: Inbound, action: Action) -> Identity | None:
+        """The relay that makes its session at a node, by its token; None: it shows no fresh one."""
+        alias, kind = unquote(inbound.segments[2]), _KINDS[action]
+        issued = self._relay_token(inbound, alias, kind)
+        # Either way, as clocks of several instances differ.
+        if issued is None or abs(time.time() - issued) > RELAY_TOKEN_SECONDS:
+            return None
+        return Identity(f"relay:{alias}", inbound.stream, _NEEDS[kind])
+
+    def old_relay(self, inbound: Inbound) -> Identity | None:
+        """The relay that comes back to its session, however late; None: it shows no token for this one."""
+        tag = parse_session_id(inbound.segments[2])
+        node = self.cluster.node_by_tag(tag.alias_tag) if tag else None
+        if tag is None or node is None or self._relay_token(inbound, node.alias, tag.kind) is None:
+            return None
+        return Identity(f"relay:{node.alias}", inbound.stream, _NEEDS[tag.kind])
+
+    def _relay_token(self, inbound: Inbound, alias: str, kind: Kind) -> int | None:
+        shown = inbound.header(b"authorization").removeprefix("Bearer ")
+        return verify_relay_token(self.secret, shown, alias=alias, kind=kind, stream=inbound.stream)
 
     async def session(self, inbound: Inbound) -> None:
         """Everything under /session/{stream}/{session}: to the node that made it."""
@@ -144,7 +203,7 @@ class Forwarder:
 
     # Towards the client.
 
-    async def _finish(self, inbound: Inbound, offer: Offer, made: Made) -> None:
+    async def _finish(self, inbound: Inbound, offer: Offer, made: Made, seat: Seat | None = None) -> None:
         """Answer an offer. If that fails, the session which the node made is deleted there."""
         node, exchange, session = made.node, made.exchange, made.session
         if session is None:
@@ -154,6 +213,8 @@ class Forwarder:
             links = self._links(exchange, session="", path="", added=(), override=True)
             return await self._deliver(inbound, node, exchange, links=links)
         try:
+            if seat is not None:
+                seat.taken(node.alias, session)
             shown = build_session_id(
                 self.secret, alias=node.alias, kind=_KINDS[offer.action], stream=offer.stream, id=session
             )
@@ -223,21 +284,34 @@ class Forwarder:
             raise NoPlace(f"Node {alias} is down.")
         return node
 
-    def check_session(self, shown: str) -> None:
-        """Raises NotFound for an id that no node can have; that takes no asking."""
+    def check_session(self, inbound: Inbound) -> None:
+        """What can be said of a session's id without asking a node.
+
+        With authentication an id of Liveman's own making is a capability, for those who may do what its kind
+        says; the nodes' own ids stand in lists, so they are for those who may manage. Raises NotFound,
+        NotAllowed.
+        """
+        shown, identity = inbound.segments[2], inbound.identity
         tag = parse_session_id(shown)
-        known = tag is None or self.cluster.node_by_tag(tag.alias_tag) is not None
-        if not known or not is_session(tag.id if tag else shown):
+        node = self.cluster.node_by_tag(tag.alias_tag) if tag else None
+        if not is_session(tag.id if tag else shown) or (tag and not node):
             raise NotFound("No node has this session.")
+        if not self.admission.closed:
+            return
+        if tag is None or node is None:
+            if not identity.mode & MANAGE:
+                raise NotFound("No session has this id; it is the one that Location named.")
+        elif not verify_session_id(self.secret, tag, alias=node.alias, stream=inbound.stream):
+            raise NotFound("No node has this session.")
+        elif not identity.undecided and not identity.mode & _NEEDS[tag.kind]:
+            raise NotAllowed
 
     async def _node_of_session(self, stream: str, shown: str) -> tuple[Node, str]:
         """The node that made a session, and the id that it gave it. Raises NotFound."""
         tag = parse_session_id(shown)
         if tag is not None:
             node = self.cluster.node_by_tag(tag.alias_tag)
-            if node is not None and (
-                not self.verify or verify_session_id(self.secret, tag, alias=node.alias, stream=stream)
-            ):
+            if node is not None:
                 return node, tag.id
         else:
             node = await self.cluster.find_session(stream, shown)
@@ -249,7 +323,7 @@ class Forwarder:
 def ice_request(inbound: Inbound, kind: Literal["publish", "subscribe", "options"]) -> IceRequest:
     """Whom ICE servers are for."""
     subject = None if inbound.identity is ANYONE else inbound.identity.subject
-    return IceRequest(kind, inbound.stream, subject, inbound.remote)
+    return IceRequest(kind, inbound.stream, subject, inbound.address)
 
 
 def _offer(

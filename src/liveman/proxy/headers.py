@@ -3,17 +3,14 @@
 Fields are pairs of bytes as they stand on the wire; order and case are kept.
 """
 
-import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from liveman.inbound import Fields
 
-__all__ = ["Peer", "answer_fields", "parse_networks", "request_fields"]
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+__all__ = ["Peer", "answer_fields", "request_fields"]
 
 _HOP_BY_HOP = frozenset(
     (
@@ -47,24 +44,6 @@ class Peer(NamedTuple):
     """Of HTTP, for Via."""
     trusted: bool = False
     """Whether what it says of the client behind it is believed (``http.trusted_proxies``)."""
-
-
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """The networks of ``http.trusted_proxies``; raises ValueError."""
-    return tuple(ipaddress.ip_network(text) for text in texts)
-
-
-def is_trusted(address: str, networks: Sequence[Network]) -> bool:
-    """Whether an address lies in one of the networks; an IPv4 address may come mapped into IPv6."""
-    if not networks:
-        return False
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return any(ip in network for network in networks)
 
 
 def request_fields(

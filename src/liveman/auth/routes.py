@@ -1,0 +1,121 @@
+"""Logging in and out, and tokens: made, and revoked."""
+
+import time
+from typing import Annotated
+from urllib.parse import quote, unquote
+
+from aiohttp import web
+from attrs import frozen
+
+from liveman.access import MANAGE, OPEN, PUBLISH, SUBSCRIBE, Identity, Rule, stream_name
+from liveman.audit import audit
+from liveman.auth.credentials import cookie
+from liveman.auth.gate import Gate
+from liveman.errors import BadRequest, NotAllowed, NotAuthenticated
+from liveman.forms import Between
+from liveman.forwarded import client_of
+from liveman.json_body import read_json
+from liveman.middleware import INBOUND, Route, json_response
+
+__all__ = ["ALL", "LOGIN_SECONDS", "routes", "scope"]
+
+ALL = MANAGE | PUBLISH | SUBSCRIBE
+LOGIN_SECONDS = 86_400
+_TOKENS = Rule(MANAGE)
+
+
+@frozen
+class Login:
+    """Who wants in."""
+
+    username: str
+    password: str
+
+
+def scope(text: str) -> str:
+    """The stream that a token is for, or ``*``. Raises ValueError."""
+    try:
+        return stream_name(quote(text, safe="", errors="surrogatepass"))
+    except BadRequest as error:
+        raise ValueError(f'must be "*" or the name of a stream: {error.detail}') from None
+
+
+@frozen
+class TokenRequest:
+    """The token that is wanted."""
+
+    id: Annotated[str, scope]
+    """The one stream that it is for, or ``*``."""
+    duration: Annotated[int, Between(1, 31_536_000)]
+    """Seconds."""
+    subscribe: bool = False
+    publish: bool = False
+    admin: bool = False
+
+    @property
+    def mode(self) -> int:
+        return self.subscribe * SUBSCRIBE | self.publish * PUBLISH | self.admin * MANAGE
+
+
+def routes(gate: Gate) -> list[Route]:
+    async def login(request: web.Request) -> web.Response:
+        inbound = request[INBOUND]
+        asked = await read_json(request, Login)
+        name = asked.username if gate.passwords.has(asked.username) else "nobody"
+        inbound.identity = Identity(name)
+        try:
+            right = await gate.login(inbound, asked.username, asked.password)
+        except Exception:
+            audit(inbound, "login refused")
+            raise
+        if not right:
+            audit(inbound, "login failed")
+            raise NotAuthenticated("The name or the password is wrong.")
+        audit(inbound, "login")
+        token = gate.tokens.make(
+            stream="*", mode=ALL, expires_at=time.time() + LOGIN_SECONDS, subject=asked.username
+        )
+        scheme = client_of(inbound, gate.trusted).scheme
+        return _token(token, {"Set-Cookie": cookie(token, scheme=scheme, seconds=LOGIN_SECONDS)})
+
+    async def logout(request: web.Request) -> web.Response:
+        scheme = client_of(request[INBOUND], gate.trusted).scheme
+        return web.Response(status=204, headers={"Set-Cookie": cookie("", scheme=scheme, seconds=0)})
+
+    async def make(request: web.Request) -> web.Response:
+        inbound = request[INBOUND]
+        asked = await read_json(request, TokenRequest)
+        maker = inbound.identity
+        expires_at = int(time.time()) + asked.duration
+        if asked.mode & ~maker.mode:
+            raise NotAllowed("A token cannot have more than the one that it is made with.")
+        if maker.expires_at is not None and expires_at > maker.expires_at:
+            left = max(int(maker.expires_at - time.time()), 0)
+            raise NotAllowed(f"A token cannot outlive the one that it is made with, which has {left} s left.")
+        token = gate.tokens.make(
+            stream=asked.id, mode=asked.mode, expires_at=expires_at, subject=maker.subject
+        )
+        made = gate.tokens.known(token) or await gate.tokens.identify(token)
+        audit(inbound, "token made", token=made.token_id, stream=asked.id, mode=asked.mode, until=expires_at)
+        return _token(token)
+
+    async def revoke(request: web.Request) -> web.Response:
+        inbound = request[INBOUND]
+        token_id = unquote(inbound.segments[-1])
+        if not 1 <= len(token_id) <= 255 or not token_id.isprintable():
+            raise BadRequest("A token's id (jti) is a text of 1 to 255 printable characters.")
+        await gate.revocations.revoke(token_id)
+        audit(inbound, "token revoked", token=token_id)
+        return web.Response(status=204)
+
+    return [
+        Route("POST", "/api/login", login, OPEN),
+        Route("POST", "/api/logout", logout, OPEN),
+        Route("POST", "/api/token", make, _TOKENS),
+        Route("DELETE", "/api/tokens/{jti}", revoke, _TOKENS),
+    ]
+
+
+def _token(token: str, headers: dict[str, str] | None = None) -> web.Response:
+    data = {"token_type": "Bearer", "access_token": token}
+    return json_response(data, headers={"Cache-Control": "no-store", **(headers or {})})
