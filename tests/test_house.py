@@ -18,6 +18,7 @@ GROUND = {
     "errors",
     "forms",
     "forwarded",
+    "guard",
     "hosted",
     "inbound",
     "json_body",

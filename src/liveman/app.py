@@ -27,11 +27,12 @@ from liveman.config import Config, ExtraIce
 from liveman.database import Database, cluster_secret, open_database
 from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
 from liveman.forwarded import Network, parse_networks
+from liveman.guard import Guard
 from liveman.ice import provider
 from liveman.ice.broker import Broker
 from liveman.ice.provider import IceProvider
 from liveman.logs import get_logger
-from liveman.middleware import LISTENING, Guard, Route, json_response, mount
+from liveman.middleware import LISTENING, Route, json_response, mount
 from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
 from liveman.proxy.routes import routes as proxy_routes

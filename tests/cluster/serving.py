@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestServer
 from liveman.access import ANYONE, Identity
 from liveman.cluster import Cluster
 from liveman.cluster.routes import routes
-from liveman.middleware import Guard, mount
+from liveman.guard import Guard
+from liveman.middleware import mount
 
 __all__ = ["message", "served", "told"]
 

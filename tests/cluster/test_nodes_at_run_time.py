@@ -25,7 +25,8 @@ from liveman.cluster.store import Store
 from liveman.config import Database, NodeConfig, Secret
 from liveman.database import open_database
 from liveman.errors import Conflict, DatabaseError, NotFound
-from liveman.middleware import Guard, mount
+from liveman.guard import Guard
+from liveman.middleware import mount
 from support.liveman import liveman
 
 

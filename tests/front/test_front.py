@@ -14,8 +14,9 @@ from liveman import connection
 from liveman import front as module
 from liveman.access import ANYONE, OPEN
 from liveman.front import Front
+from liveman.guard import Guard
 from liveman.inbound import Answer, Inbound
-from liveman.middleware import Endpoint, Guard, Signal, Signposts
+from liveman.middleware import Endpoint, Signal, Signposts
 
 GET = b"GET /whip/%b HTTP/1.1\r\nHost: h\r\n\r\n"
 
