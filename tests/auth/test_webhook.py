@@ -100,10 +100,10 @@ async def test_the_service_is_told_who_wants_what(webhook: Webhook, service: Acc
     }
 
 
-async def test_the_query_of_the_url_is_kept(service: AccessService) -> None:
-    async with asking(service, url=f"{service.url}%2F?tenant=a%20b") as webhook:
+async def test_the_url_is_used_as_it_is_written(service: AccessService) -> None:
+    async with asking(service, url=f"{service.url}%7e%2F?tenant=a%20b+%41") as webhook:
         assert await outcome(webhook) == "allowed"
-    assert service.asked[0].target == "/access/%2F?tenant=a%20b"
+    assert service.asked[0].target == "/access/%7e%2F?tenant=a%20b+%41"
 
 
 async def test_the_service_can_check_that_liveman_asks_and_asks_now(
@@ -389,6 +389,13 @@ async def test_a_refusal_without_an_answer_tells_when_to_come_back(service: Acce
     assert caught.value.headers == {"Retry-After": "1"}
 
 
+async def test_an_endless_answer_is_not_read_to_its_end(service: AccessService) -> None:
+    """Nor does it cost the whole budget."""
+    service.reply = flood
+    async with asyncio.timeout(10), asking(service) as webhook:
+        assert await outcome(webhook) == DOWN
+
+
 @pytest.mark.parametrize("reply", [never, drip_body], ids=["silence", "drip"])
 async def test_a_slow_service_costs_the_budget_and_no_more(service: AccessService, reply: Any) -> None:
     """The test would hang for as long as the service does."""
@@ -411,7 +418,7 @@ async def test_a_dead_service_costs_the_budget_only_until_it_is_known_to_be_dead
     service: AccessService, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.reply = never
-    async with asking(service, timeout_ms=SHORT, clock=clock) as webhook:
+    async with asking(service, timeout_ms=3 * SHORT, clock=clock) as webhook:
         for _ in range(3):
             assert await outcome(webhook) == DOWN
         assert len(service.asked) == 3
@@ -430,6 +437,45 @@ async def test_a_dead_service_costs_the_budget_only_until_it_is_known_to_be_dead
         service.gate.set()
         assert await trial == "allowed"
         assert await outcome(webhook, "other") == "allowed"
+
+
+async def test_nobody_waits_for_a_turn_at_a_dead_service(
+    service: AccessService, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither who waited when it died, nor who comes while one tries whether it is back."""
+    monkeypatch.setattr(module, "_MOST_CALLS", 1)
+    service.reply = cut
+    async with asyncio.timeout(10), asking(service, clock=clock) as webhook:
+        assert await asyncio.gather(*(outcome(webhook, f"{number}") for number in range(20))) == [DOWN] * 20
+        assert len(service.asked) == 3
+        clock.now += 0.5
+        service.gate.clear()
+        trial = asyncio.ensure_future(outcome(webhook, "trial"))
+        await until(lambda: len(service.asked) == 4)
+        assert await outcome(webhook, "other") == DOWN
+        assert not trial.done()
+        service.gate.set()
+        await trial
+
+
+async def test_one_who_waited_long_for_a_turn_says_nothing_of_the_service(
+    service: AccessService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had too little of its budget left for a fair answer."""
+    monkeypatch.setattr(module, "_MOST_CALLS", 1)
+    allowed = service.reply
+
+    async def late_then_never(writer: asyncio.StreamWriter) -> None:
+        service.reply = never
+        await asyncio.sleep(0.9)
+        writer.write(allowed)
+
+    service.reply = late_then_never
+    async with asking(service, timeout_ms=1500) as webhook:
+        outcomes = await asyncio.gather(outcome(webhook, "first"), outcome(webhook, "second"))
+        assert outcomes[1] == DOWN
+        assert len(service.asked) == 2
+        assert webhook._breaker._failures == 0
 
 
 async def test_a_service_that_is_not_there_at_all_is_known_to_be_dead(clock: Clock) -> None:
@@ -548,10 +594,11 @@ async def test_neither_the_secret_nor_a_token_is_in_any_log_or_error(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     service.reply = reply
-    async with asking(service, timeout_ms=SHORT, on_failure="allow", secret=Secret("top-secret")) as webhook:
+    more = {"timeout_ms": SHORT, "secret": Secret("top-secret"), "url": f"{service.url}?key=top-secret"}
+    async with asking(service, **more, on_failure="allow") as webhook:
         await outcome(webhook, "top-secret-token")
         shown = repr(webhook) + repr(webhook._verdicts) + caplog.text
-    async with asking(service, timeout_ms=SHORT, secret=Secret("top-secret")) as webhook:
+    async with asking(service, **more) as webhook:
         with pytest.raises((NotAllowed, Unavailable)) as caught:
             await webhook.admit("ann", "top-secret-token", "publish", "cam", "192.0.2.7")
     assert "top-secret" not in shown + repr(caught.value) + str(caught.value.__cause__) + caplog.text
@@ -562,7 +609,9 @@ async def test_the_environment_s_proxy_and_the_service_s_cookies_are_not_used(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    async with asking(service, clock=clock) as webhook:
+    # To an address aiohttp sends no cookies.
+    url = service.url.replace("127.0.0.1", "localhost")
+    async with asking(service, clock=clock, url=url) as webhook:
         service.says({"allow": True}, 200, "Set-Cookie: a=b")
         assert await outcome(webhook) == "allowed"
         assert await outcome(webhook) == "allowed"

@@ -97,7 +97,7 @@ class Webhook:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_MOST_CALLS),
+            connector=aiohttp.TCPConnector(limit=0),  # `_calls` is the limit.
             timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,
             auto_decompress=False,
@@ -178,8 +178,6 @@ class Webhook:
         """The status and the body of the answer; of a body that is too long, more than may be."""
         try:
             return await self._send_once(question)
-        except aiohttp.ClientConnectorError:
-            raise
         except aiohttp.ClientConnectionError:
             # The service may have closed a kept connection just then.
             return await self._send_once(question)
