@@ -37,6 +37,7 @@ NODE = {"alias": "a", "url": "http://node"}
 JWK = '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 ISSUER = {"jwt_public_keys": [JWK], "issuer": "i", "audience": "a"}
 ACCOUNT = {"username": "a", "password": "b"}
+WEBHOOK = {"url": "http://access", "secret": "s"}
 HASH = "$argon2id$v=19$m=8,t=1,p=1$IzESIrPwYzp49ZiYPzLdDA$kmzkZrNB/eQ0RtbwuPFDow"
 NUMBERS = ["5", 5.0, True, None, [5], {}]
 FLAGS = ["true", "false", 1, 0, [], {}]
@@ -73,6 +74,14 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
         ["a", "$ecret$", "a" * 1024, HASH],
         [*TEXTS, "", "a" * 1025, "$2b$12$abcdefghijklmnopqrstuv", HASH[:-1], HASH.replace("id", "i")],
     ),
+    (
+        "auth.webhook.url",
+        ["http://a/b/?c=d", "https://[::1]:1/"],
+        [*TEXTS, "a/b", "http://a#b", "http://u:p@a"],
+    ),
+    ("auth.webhook.secret", ["x"], TEXTS),
+    ("auth.webhook.timeout_ms", [1, 60_000], [*NUMBERS, 0, 60_001]),
+    ("auth.webhook.on_failure", ["deny", "allow", "stale"], [*TEXTS, "", "denied"]),
     ("auth.rate_limits.address_per_minute", [0, 600], [*NUMBERS, -1]),
     ("auth.rate_limits.subject_per_minute", [0, 600], [*NUMBERS, -1]),
     ("auth.quotas.subscribers_per_stream", [0, 10], [*NUMBERS, -1]),
@@ -149,6 +158,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "auth.audience": {"auth": ISSUER},
     "auth.claims": {"auth": ISSUER},
     "auth.accounts[0].": {"auth": {"accounts": [ACCOUNT]}},
+    "auth.webhook.": {"auth": {"webhook": WEBHOOK}},
     "nodes[0].": {"nodes": [NODE]},
     "recorder.storage.": {"recorder": {"storage": {}}},
     "(s3)": {"recorder": {"storage": {"type": "s3", "bucket": "b"}}},
@@ -298,6 +308,9 @@ def test_ten_mistakes_are_ten_faults(tmp_path: Path) -> None:
         ({"nodes": [{"alias": "a"}]}, "nodes[0].url", "is missing"),
         ({"nodes": [NODE, {**NODE, "alias": "b"}, NODE]}, "nodes[2].alias", "of nodes[0] too"),
         ({"auth": {"accounts": [ACCOUNT, ACCOUNT]}}, "auth.accounts[1].username", "of auth.accounts[0] too"),
+        ({"auth": {"webhook": {**WEBHOOK, "secret": ""}}}, "auth.webhook.secret", "is missing"),
+        ({"auth": {"webhook": {"url": "http://access"}}}, "auth.webhook.secret", "is missing"),
+        ({"auth": {"webhook": {"secret": "s"}}}, "auth.webhook.url", "is missing"),
         ({"nodes": ["http://node"]}, "nodes[0]", "must be a table"),
         ({"http": 5}, "http", "must be a table"),
         ({"extra_ice": []}, "extra_ice", "must be a table"),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from attrs import field, frozen
 
 from liveman import forms
-from liveman.config_auth import Account, Auth, Claims, Quotas, RateLimits
+from liveman.config_auth import Account, Auth, Claims, Quotas, RateLimits, Webhook
 from liveman.forms import Between, Secret
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "S3Storage",
     "Secret",
     "Storage",
+    "Webhook",
 ]
 
 

@@ -1,13 +1,13 @@
 """The configuration of who may do what: the section ``[auth]``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from attrs import frozen
 
 from liveman import forms
 from liveman.forms import Between, Secret
 
-__all__ = ["Account", "Auth", "Claims", "Quotas", "RateLimits"]
+__all__ = ["Account", "Auth", "Claims", "Quotas", "RateLimits", "Webhook"]
 
 
 @frozen
@@ -18,6 +18,20 @@ class Account:
     """The name to log in with."""
     password: Annotated[Secret, forms.password]
     """Plain text or an argon2id hash, as `liveman hash-password` prints it."""
+
+
+@frozen
+class Webhook:
+    """An outside service that is asked who may publish and subscribe."""
+
+    url: Annotated[str, forms.optional(forms.web_url)] = ""
+    """Where it is asked, by POST; empty: not used."""
+    secret: Secret = Secret()
+    """The key by which the service knows that Liveman asks; must be there with the url."""
+    timeout_ms: Annotated[int, Between(1, 60_000)] = 2000
+    """The longest that it may delay a request, milliseconds."""
+    on_failure: Literal["deny", "allow", "stale"] = "deny"
+    """Without an answer: nobody is let in (503), everybody is, or its last answer counts, else nobody."""
 
 
 @frozen
@@ -77,6 +91,8 @@ class Auth:
     """What the claim ``aud`` of outside issuers' tokens must name; empty: they must have none."""
     claims: Claims = Claims()
     """How outside issuers name the claims."""
+    webhook: Webhook = Webhook()
+    """The service that is asked."""
     rate_limits: RateLimits = RateLimits()
     """How often they may send a POST."""
     quotas: Quotas = Quotas()
@@ -85,7 +101,8 @@ class Auth:
     @property
     def required(self) -> bool:
         """Whether a request must say who asks."""
-        return bool(self.secret or self.tokens or self.accounts or self.trusts_issuers)
+        known = self.secret or self.tokens or self.accounts or self.trusts_issuers
+        return bool(known or self.webhook.url)
 
     @property
     def trusts_issuers(self) -> bool:

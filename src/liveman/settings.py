@@ -199,7 +199,7 @@ def _converter() -> Converter:
 def _conflicts(data: Mapping[str, Any]) -> Iterator[Fault]:
     """Faults between values that may each be well formed; the data may be of any shape."""
     auth = data.get("auth")
-    yield from _issuer_conflicts(auth if isinstance(auth, Mapping) else {})
+    yield from _auth_conflicts(auth if isinstance(auth, Mapping) else {})
     nodes = data.get("nodes")
     first: dict[str, tuple[int, str]] = {}
     for index, node in enumerate(nodes if isinstance(nodes, list) else []):
@@ -210,21 +210,25 @@ def _conflicts(data: Mapping[str, Any]) -> Iterator[Fault]:
         if other != index:
             problem = "is the alias" if taken == alias else "has by chance the session tag"
             yield Fault(f"nodes[{index}].alias", f"{problem} of nodes[{other}] too; change one")
-    auth = data.get("auth")
-    accounts = auth.get("accounts") if isinstance(auth, Mapping) else None
-    named: dict[str, int] = {}
-    for index, account in enumerate(accounts if isinstance(accounts, list) else []):
-        name = account.get("username") if isinstance(account, Mapping) else None
-        if isinstance(name, str) and (other := named.setdefault(name, index)) != index:
-            path = f"auth.accounts[{index}].username"
-            yield Fault(path, f"is the name of auth.accounts[{other}] too; change one")
     match data.get("liveion"):
         case {"count": int(count), "address": str(address)} if count > 1:
             if re.search(r":0*[1-9][0-9]*$", address):
                 yield Fault("liveion.address", "names one port for several nodes; write port 0, or count = 1")
 
 
-def _issuer_conflicts(auth: Mapping[str, Any]) -> Iterator[Fault]:
+def _auth_conflicts(auth: Mapping[str, Any]) -> Iterator[Fault]:
+    accounts = auth.get("accounts")
+    named: dict[str, int] = {}
+    for index, account in enumerate(accounts if isinstance(accounts, list) else []):
+        name = account.get("username") if isinstance(account, Mapping) else None
+        if isinstance(name, str) and (other := named.setdefault(name, index)) != index:
+            path = f"auth.accounts[{index}].username"
+            yield Fault(path, f"is the name of auth.accounts[{other}] too; change one")
+    match auth.get("webhook"):
+        case {"url": str(url), **others} if url and others.get("secret", "") == "":
+            yield Fault("auth.webhook.secret", "is missing; by it the service knows that Liveman asks")
+        case {"secret": str(secret), **others} if secret and others.get("url", "") == "":
+            yield Fault("auth.webhook.url", "is missing; without it nobody is asked")
     if auth.get("jwks_url"):
         # Many services sign for all their customers with the same keys.
         for key in ("issuer", "audience"):
