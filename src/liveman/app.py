@@ -18,6 +18,7 @@ from liveman.auth.passwords import Passwords
 from liveman.auth.revocation import Revocations
 from liveman.auth.routes import routes as auth_routes
 from liveman.auth.tokens import Tokens
+from liveman.auth.webhook import Webhook
 from liveman.cluster import Cluster, Node, Relays
 from liveman.cluster.operations import routes as operation_routes
 from liveman.cluster.registry import Registry
@@ -155,6 +156,7 @@ class _Rooms:
     trusted: Sequence[Network] = field(init=False)
     cluster: Cluster = field(init=False)
     gate: Gate = field(init=False)
+    webhook: Webhook | None = field(default=None, init=False)
     registry: Registry = field(init=False)
     relays: Relays = field(init=False)
     upstream: Upstream = field(init=False)
@@ -177,6 +179,8 @@ class _Rooms:
             min_life=config.extra_ice.min_life,
         )
         self.attempts = Attempts(self.cluster, self.upstream, trusted=self.trusted)
+        if config.auth.webhook.url:
+            self.webhook = Webhook(config.auth.webhook)
         live = Live(self._state_of)
         self.gate = Gate(
             config.auth,
@@ -186,6 +190,7 @@ class _Rooms:
             self._subscribers,
             trusted=self.trusted,
             ask_host=self.ask_host,
+            webhook=self.webhook,
         )
         self.forwarder = Forwarder(
             cluster=self.cluster,
@@ -212,6 +217,8 @@ class _Rooms:
             self.forwarder.secret = self.relays.secret = secret
             self.gate.tokens = await stack.enter_async_context(Tokens(config.auth, own_secret=secret))
             await stack.enter_async_context(self.gate.passwords)
+            if self.webhook is not None:
+                await stack.enter_async_context(self.webhook)
             await self.gate.revocations.load(self.database)
             if not self.gate.closed:
                 log.warning("no authentication is configured: everyone may do everything (docs/access.md)")

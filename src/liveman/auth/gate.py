@@ -6,7 +6,6 @@ import inspect
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
 from aiohttp import web
 from attrs import define, field
@@ -18,26 +17,20 @@ from liveman.auth.live import Live, Session
 from liveman.auth.passwords import Passwords
 from liveman.auth.revocation import Revocations
 from liveman.auth.tokens import Tokens
+from liveman.auth.webhook import Webhook
 from liveman.config import Auth
 from liveman.errors import NotAllowed, NotAuthenticated, TooMany
 from liveman.forwarded import Network, client_of
 from liveman.hosted import Hosted
 from liveman.inbound import Inbound
 
-__all__ = ["AskHost", "Gate", "Seat", "Webhook"]
+__all__ = ["AskHost", "Gate", "Seat"]
 
 AskHost = Callable[[web.Request], Identity | Awaitable[Identity | None] | None]
 """How a host application says who is asking; None: it does not know."""
 
 _ALL = MANAGE | PUBLISH | SUBSCRIBE
 _MOST_KEYS = 100_000
-
-
-class Webhook(Protocol):
-    """The outside service that is asked."""
-
-    async def admit(self, subject: str, token: str, action: Action, stream: str, address: str) -> None:
-        """Raises NotAllowed, Unavailable."""
 
 
 @define
