@@ -51,6 +51,7 @@ class Standing:
         self._tasks = TaskOwner()
         self._tried = asyncio.Event()
         self._lost = asyncio.Event()
+        self._missing = False
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -72,10 +73,9 @@ class Standing:
             try:
                 await self._stand()
             except FAILURES as error:
-                # Said once each time that it is lost.
-                tell = log.warning if not self._lost.is_set() or not self._tried.is_set() else log.debug
-                tell("no notices and no leadership", database=self._where, reason=problem(error))
-                self._lost.set()
+                if not self._missing:
+                    log.warning("the database is away", database=self._where, reason=problem(error))
+                self._missing = True
             self._tried.set()
             await asyncio.sleep(TRY_SECONDS)
 
@@ -86,6 +86,9 @@ class Standing:
             await connection.add_listener(CHANNEL, self._hear)
             connection.add_termination_listener(lambda _: self._lost.set())
             self._lost.clear()
+            if self._missing:
+                log.info("the database is back", database=self._where)
+            self._missing = False
             # Whoever was away has missed something, and so has who subscribed before the first LISTEN.
             self._notices.tell_missed()
             await self._seek_to_lead(connection)
