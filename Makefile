@@ -2,9 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
-# Real parts that the tests start: a TURN server, and what the benchmarks put beside Liveman.
-DEBIAN := coturn:turnserver
-BENCH_DEBIAN := nginx-light:nginx wrk:wrk
+# Real parts that the tests start: a TURN server and PostgreSQL, and what the benchmarks put beside Liveman.
+DEBIAN := coturn:turnserver postgresql:pg_ctlcluster
+BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster
 
 .PHONY: install demo test test-long check bench clean
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from liveman import forms
-from liveman.forms import Between, Postgresql, Sqlite, parse_address, parse_database_url
+from liveman.forms import Between, parse_address
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$UuNXVbSm1bIayr1UBACFVw$KVCvya+3Jpujw0qaiVoODA"
 
@@ -150,53 +150,3 @@ def test_a_number_within_the_bounds_passes(value: int) -> None:
 def test_a_number_out_of_bounds_is_told_the_bounds(value: int) -> None:
     with pytest.raises(ValueError, match="from 1 to 9"):
         Between(1, 9)(value)
-
-
-DATABASES = [
-    ("sqlite://./liveman.db?mode=rwc", Sqlite("./liveman.db", "rwc")),
-    ("sqlite://./liveman.db", Sqlite("./liveman.db", "rwc")),
-    ("sqlite://liveman.db", Sqlite("liveman.db", "rwc")),
-    ("sqlite:liveman.db", Sqlite("liveman.db", "rwc")),
-    ("sqlite:///var/lib/liveman.db", Sqlite("/var/lib/liveman.db", "rwc")),
-    ("sqlite://./liveman.db?mode=ro", Sqlite("./liveman.db", "ro")),
-    ("sqlite://./liveman.db?mode=rw", Sqlite("./liveman.db", "rw")),
-    ("sqlite://./with%20blank%3F.db", Sqlite("./with blank?.db", "rwc")),
-    ("sqlite://./a@b#c.db", Sqlite("./a@b#c.db", "rwc")),
-    ("sqlite://./a.db?", Sqlite("./a.db", "rwc")),
-    ("sqlite::memory:", Sqlite(None)),
-    ("sqlite://:memory:", Sqlite(None)),
-    ("sqlite://x?mode=memory", Sqlite(None)),
-    ("postgresql://u:p@localhost:5432/live777", Postgresql("postgresql://u:p@localhost:5432/live777")),
-    ("postgres://localhost/live777", Postgresql("postgres://localhost/live777")),
-]
-
-BAD_DATABASES = [
-    ("", 'must begin with "sqlite:" or "postgresql://"'),
-    ("liveman.db", 'must begin with "sqlite:" or "postgresql://"'),
-    ("mysql://u:topsecret@h/d", 'must begin with "sqlite:" or "postgresql://"'),
-    ("SQLITE://x", 'must begin with "sqlite:" or "postgresql://"'),
-    ("postgresql:/x", 'must begin with "sqlite:" or "postgresql://"'),
-    ("sqlite:", "names no file"),
-    ("sqlite://", "names no file"),
-    ("sqlite://?mode=rwc", "names no file"),
-    ("sqlite:///var/lib/", "names no file"),
-    ("sqlite://x.db?mode=", "unknown mode"),
-    ("sqlite://x.db?mode=wr", "unknown mode"),
-    ("sqlite://x.db?cache=shared", "parameter that is not known"),
-    ("sqlite://x.db?mode=rwc&password=topsecret", "parameter that is not known"),
-    ("sqlite://%ff.db", "not UTF-8"),
-    ("sqlite://a%00b.db", "control character"),
-    ("sqlite://a\nb.db", "control character"),
-]
-
-
-@pytest.mark.parametrize(("url", "parsed"), DATABASES)
-def test_every_form_of_a_database_url_is_understood(url: str, parsed: Sqlite | Postgresql) -> None:
-    assert parse_database_url(url) == parsed
-
-
-@pytest.mark.parametrize(("url", "problem"), BAD_DATABASES)
-def test_a_bad_database_url_is_refused_by_what_is_wrong(url: str, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem) as caught:
-        parse_database_url(url)
-    assert "topsecret" not in str(caught.value)

@@ -553,7 +553,7 @@ def test_secrets_are_in_no_repr_and_no_description() -> None:
     [
         ("sqlite://./a@b.db?mode=rwc", "sqlite://./a@b.db?mode=rwc"),
         ("postgresql://h/d", "postgresql://h/d"),
-        ("postgresql://u:p@ss/w?rd@h/d", "postgresql://***@h/d"),
+        ("postgresql://u:p@ss:w@h/d", "postgresql://***@h/d"),
         ("postgresql://h/d?user=u&password=p", "postgresql://h/d?***"),
     ],
 )

@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from liveman import forms
 from liveman.config_auth import Account, Auth, Claims, Quotas, RateLimits, Webhook
+from liveman.database_url import database_url
 from liveman.forms import Between, Secret
 
 __all__ = [
@@ -124,7 +125,7 @@ class Net4mqtt:
 class Database:
     """Where Liveman keeps what must outlive it."""
 
-    url: Annotated[Secret, forms.database_url] = Secret("sqlite://./liveman.db?mode=rwc")
+    url: Annotated[Secret, database_url] = Secret("sqlite://./liveman.db?mode=rwc")
     """``sqlite://./file``, ``sqlite:///absolute``, ``sqlite::memory:``, ``postgresql://…``. The environment's
     DATABASE_URL replaces it."""
     max_connections: Annotated[int, Between(1, 1000)] = 10

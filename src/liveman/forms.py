@@ -8,29 +8,25 @@ import base64
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Literal, cast, get_args
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from attrs import frozen
 
 __all__ = [
     "LONGEST_PASSWORD",
     "Between",
-    "Postgresql",
     "Secret",
-    "Sqlite",
     "address",
     "alias",
-    "database_url",
     "domain",
     "filled",
+    "is_host",
     "mqtt_url",
     "network",
     "node_url",
     "optional",
     "origin",
     "parse_address",
-    "parse_database_url",
     "password",
     "public_key",
     "public_url",
@@ -98,7 +94,7 @@ def parse_address(text: str) -> tuple[str, int]:
         raise ValueError('has no host before the port; write "0.0.0.0" or "[::]" for every interface')
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError('must have its IPv6 host in brackets, such as "[::]:8888"')
-    if not _is_host(host):
+    if not is_host(host):
         raise ValueError("has a host that is neither a name nor an IP address")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError("must end in a port from 0 to 65535")
@@ -230,72 +226,6 @@ def mqtt_url(text: str) -> str:
     return text
 
 
-Mode = Literal["ro", "rw", "rwc"]
-
-
-@frozen
-class Sqlite:
-    """A SQLite database: a file, or memory when there is no path."""
-
-    path: str | None
-    mode: Mode = "rwc"
-    """Read only; read and write; the same, and made when it is missing."""
-
-
-@frozen
-class Postgresql:
-    """A PostgreSQL database, by its URL."""
-
-    url: str
-
-
-def parse_database_url(text: str) -> Sqlite | Postgresql:
-    """``sqlite://./file[?mode=ro|rw|rwc]``, ``sqlite:///absolute``, ``sqlite::memory:``, ``postgresql://…``.
-
-    The path of a file is percent-decoded. Without a mode a missing file is made.
-    """
-    if text.startswith(("postgresql://", "postgres://")):
-        return Postgresql(text)
-    if not text.startswith("sqlite:"):
-        raise ValueError('must begin with "sqlite:" or "postgresql://"')
-    raw, _, query = text.removeprefix("sqlite:").removeprefix("//").partition("?")
-    mode: Mode = "rwc"
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key != "mode":
-            raise ValueError('has a parameter that is not known; "mode" is the only one')
-        if value == "memory":
-            return Sqlite(None)
-        if value not in get_args(Mode):
-            raise ValueError("has an unknown mode; it is one of ro, rw, rwc, memory")
-        mode = cast(Mode, value)
-    if raw == ":memory:":
-        return Sqlite(None)
-    try:
-        path = unquote(raw, errors="strict")
-    except UnicodeDecodeError:
-        raise ValueError("holds percent-escapes that are not UTF-8") from None
-    if not path or path.endswith("/"):
-        raise ValueError('names no file; write "sqlite://./liveman.db"')
-    if not path.isprintable():
-        raise ValueError("holds a control character")
-    return Sqlite(path, mode)
-
-
-def database_url(text: str) -> str:
-    """What `parse_database_url` takes."""
-    parse_database_url(text)
-    return text
-
-
-def _is_base64(text: str, least: int) -> bool:
-    """Without padding, as it is written for these bytes and no others."""
-    try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        return False
-    return len(data) >= least and base64.b64encode(data).decode().rstrip("=") == text
-
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -323,7 +253,7 @@ def _split(text: str) -> SplitResult:
         raise ValueError("must be a whole URL: scheme://host[:port]")
     authority = parts.netloc.rpartition("@")[2]
     whole = re.fullmatch(re.escape(_host(parts)) + r"(:[0-9]+)?", authority, re.IGNORECASE)
-    if not whole or not _is_host(_host(parts)) or port == 0:
+    if not whole or not is_host(_host(parts)) or port == 0:
         raise ValueError("has a host or port that cannot be")
     return parts
 
@@ -333,7 +263,7 @@ def _host(parts: SplitResult) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _is_host(text: str) -> bool:
+def is_host(text: str) -> bool:
     """A name, an IPv4 address, or an IPv6 address in brackets. Names may hold what DNS has not, such as _."""
     try:
         if text.startswith("["):
@@ -345,3 +275,12 @@ def _is_host(text: str) -> bool:
     except ValueError:
         return False
     return bool(re.fullmatch(r"[^\s\x00-\x2c/:;<=>?@\[\\\]^`{|}]+", text)) and text[0] not in ".-"
+
+
+def _is_base64(text: str, least: int) -> bool:
+    """Without padding, as it is written for these bytes and no others."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return False
+    return len(data) >= least and base64.b64encode(data).decode().rstrip("=") == text

@@ -14,8 +14,8 @@ from typing import Any, get_args
 import attrs
 from cattrs import Converter
 
-from liveman import forms
 from liveman.config import Config, ExtraIce, FsStorage, Http, OssStorage, S3Storage, Secret, Storage
+from liveman.database_url import database_url
 from liveman.errors import ConfigError, Fault
 from liveman.logs import LEVELS
 from liveman.secret import alias_tag
@@ -151,7 +151,7 @@ def _override(data: dict[str, Any], environ: Mapping[str, str]) -> list[Fault]:
             raise ValueError(f"must be one of {', '.join(LEVELS)}")
         return name
 
-    take("DATABASE_URL", "database", "url", forms.database_url)
+    take("DATABASE_URL", "database", "url", database_url)
     take("PORT", "http", "listen", listen)
     take("LOG_LEVEL", "log", "level", level)
     return faults

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from liveman.config import Secret
 from liveman.database.migrate import apply, pending
 from liveman.database.port import Database
+from liveman.database.postgresql import PostgresqlDatabase
 from liveman.database.sqlite import SqliteDatabase
+from liveman.database_url import Postgresql, parse_database_url
 from liveman.errors import ConfigError, Fault
-from liveman.forms import Postgresql, parse_database_url
 
 __all__ = ["open_database"]
 
@@ -19,20 +21,23 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """The database of this URL, migrated, until the context is left.
 
-    ``connect_timeout`` is how long a statement waits for its turn, seconds. Raises ConfigError for a URL that
-    cannot be used, ForeignDatabaseError for another program's database (which is left as it is) and
-    DatabaseError for one that cannot be opened or that a newer Liveman made.
+    ``connect_timeout`` is how long the start waits for PostgreSQL, and a statement for its turn, seconds.
+    Raises ConfigError for a URL that cannot be used, ForeignDatabaseError for another program's database
+    (which is left as it is) and DatabaseError for one that cannot be opened or that a newer Liveman made.
     """
     try:
-        parsed = parse_database_url(url.reveal() if isinstance(url, Secret) else url)
+        source = parse_database_url(url.reveal() if isinstance(url, Secret) else url)
     except ValueError as error:
         raise ConfigError(Fault("database.url", str(error))) from None
-    if isinstance(parsed, Postgresql):
-        problem = "PostgreSQL is not supported yet; use SQLite, such as sqlite://./liveman.db"
-        raise ConfigError(Fault("database.url", problem))
-    async with SqliteDatabase(parsed, max_connections=max_connections, patience=connect_timeout) as database:
+    options: Any = {"max_connections": max_connections, "patience": connect_timeout}
+    async with (
+        PostgresqlDatabase(source, **options)
+        if isinstance(source, Postgresql)
+        else SqliteDatabase(source, **options)
+    ) as database:
         # A foreign database must not even get a write-ahead log, so looking comes first.
         migrations = await pending(database)
         await database.set_up()
         await apply(database, migrations)
-        yield database
+        async with database.attend():
+            yield database

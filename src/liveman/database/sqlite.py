@@ -3,17 +3,19 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
 
+from liveman.database.leadership import Leadership, led_by_file
+from liveman.database.notices import Notices, Subscription, joined
 from liveman.database.port import Queries, Row
+from liveman.database_url import Sqlite
 from liveman.errors import DatabaseError
-from liveman.forms import Sqlite
 
 __all__ = ["SqliteDatabase"]
 
@@ -31,9 +33,11 @@ class SqliteDatabase:
     """
 
     def __init__(self, source: Sqlite, *, max_connections: int, patience: float) -> None:
+        self.leadership = Leadership()
+        self._notices = Notices()
         self._source = source
         # Connections are opened on demand, perhaps after the working folder has changed.
-        self._uri = _uri(source)
+        self._path = os.path.abspath(source.path) if source.path else None
         self._patience = patience
         self._places = asyncio.Semaphore(max_connections if source.path else 1)
         self._writing = asyncio.Lock()
@@ -49,6 +53,10 @@ class SqliteDatabase:
         async with self._writer() as session:
             return await session.execute(sql, params)
 
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        async with self.transaction() as transaction:
+            await transaction.execute_many(sql, rows)
+
     async def fetch_all(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
         async with self._session() as session:
             return await session.fetch_all(sql, params)
@@ -56,6 +64,13 @@ class SqliteDatabase:
     async def fetch_one(self, sql: str, params: Sequence[object] = ()) -> Row | None:
         async with self._session() as session:
             return await session.fetch_one(sql, params)
+
+    async def announce(self, channel: str, payload: str = "") -> None:
+        async with self.transaction() as transaction:
+            await transaction.announce(channel, payload)
+
+    def subscribe(self, channel: str) -> AbstractContextManager[Subscription]:
+        return self._notices.subscribe(channel)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Queries]:
@@ -66,8 +81,11 @@ class SqliteDatabase:
                 yield session
                 await session.commit()
             except BaseException:
+                session.announced.clear()
                 await self._roll_back(session)
                 raise
+            while session.announced:
+                self._notices.tell(*session.announced.pop(0))
 
     async def tables(self) -> frozenset[str]:
         rows = await self.fetch_all("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
@@ -82,6 +100,16 @@ class SqliteDatabase:
         async with self.transaction() as transaction:
             row = await transaction.fetch_one("PRAGMA user_version")
             await transaction.execute(f"PRAGMA user_version = {row['user_version'] if row else 0}")
+
+    @asynccontextmanager
+    async def attend(self) -> AsyncIterator[None]:
+        if self._source.path and self._source.mode != "ro":
+            async with led_by_file(self.leadership, f"{self._path}-leader"):
+                yield
+        else:
+            self.leadership.lead()
+            yield
+            self.leadership.stand_back()
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,7 +153,9 @@ class SqliteDatabase:
             raise DatabaseError(f"The database {self.where} was busy for {self._patience:g} s.") from None
 
     async def _connect(self) -> "_Session":
-        connection = aiosqlite.connect(self._uri, uri=True, isolation_level=None, timeout=_LOCK_SECONDS)
+        connection = aiosqlite.connect(
+            _uri(self._path, self._source.mode), uri=True, isolation_level=None, timeout=_LOCK_SECONDS
+        )
         session = _Session(connection, self._explain)
         await session.start()
         self._open.add(session)
@@ -158,6 +188,8 @@ class _Session:
     def __init__(
         self, connection: aiosqlite.Connection, explain: Callable[[Exception], DatabaseError]
     ) -> None:
+        self.announced: list[tuple[str, str]] = []
+        """What is to be told when the transaction is committed."""
         self._connection = connection
         self._explain = explain
 
@@ -177,6 +209,14 @@ class _Session:
     async def fetch_all(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
         rows: Any = await self._run(self._connection.execute_fetchall(sql, _Params(params)))
         return list(rows)
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        cursor = await self._run(self._connection.executemany(sql, [_Params(row) for row in rows]))
+        await self._run(cursor.close())
+
+    async def announce(self, channel: str, payload: str = "") -> None:
+        joined(channel, payload)
+        self.announced.append((channel, payload))
 
     async def fetch_one(self, sql: str, params: Sequence[object] = ()) -> Row | None:
         return next(iter(await self.fetch_all(sql, params)), None)
@@ -224,8 +264,8 @@ def _row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Mapping[str, Any]:
     return {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
 
 
-def _uri(source: Sqlite) -> str:
-    return f"file://{quote(os.path.abspath(source.path))}?mode={source.mode}" if source.path else ":memory:"
+def _uri(path: str | None, mode: str) -> str:
+    return f"file://{quote(path)}?mode={mode}" if path else ":memory:"
 
 
 _PROBLEMS = {
