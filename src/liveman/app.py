@@ -30,6 +30,9 @@ from liveman.proxy.forward import Forwarder
 from liveman.proxy.headers import parse_networks
 from liveman.proxy.routes import routes as proxy_routes
 from liveman.proxy.upstream import Upstream, dial_tcp
+from liveman.recording.objects import Objects
+from liveman.recording.routes import object_routes
+from liveman.recording.storage import storage_for
 
 __all__ = ["create_app", "load_config"]
 
@@ -102,6 +105,7 @@ def create_app(config: Config, *, ice_providers: Sequence[IceProvider] = ()) -> 
             *proxy_routes(rooms.forwarder),
             *cluster_routes(rooms.cluster),
             *operation_routes(rooms.cluster, rooms.registry),
+            *object_routes(rooms.objects, stream_of=_stream_of),
             *rooms.health_routes(),
         ],
     )
@@ -135,6 +139,10 @@ def _identify(_inbound: Inbound) -> Identity:
     return ANYONE
 
 
+async def _stream_of(_path: str) -> str | None:
+    return None
+
+
 @define
 class _Rooms:
     """The rooms of one application, made at once and opened when it starts."""
@@ -148,6 +156,7 @@ class _Rooms:
     broker: Broker = field(init=False)
     attempts: Attempts = field(init=False)
     forwarder: Forwarder = field(init=False)
+    objects: Objects = field(init=False)
     database: Database | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -172,6 +181,7 @@ class _Rooms:
             ice=config.extra_ice,
             failover_seconds=config.cluster.placement_timeout_ms / 1000,
         )
+        self.objects = Objects(storage_for(config.recorder.storage), config.playback)
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         config = self.config
@@ -196,6 +206,7 @@ class _Rooms:
             await stack.enter_async_context(self.relays)
             await stack.enter_async_context(self.upstream)
             await stack.enter_async_context(self.attempts)
+            await stack.enter_async_context(self.objects)
             yield
 
     async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:

@@ -19,7 +19,7 @@ from aiohttp.http import SERVER_SOFTWARE, HttpVersion11
 from attrs import define, field, frozen
 
 from liveman.access import Identity, Rule, allows, stream_name
-from liveman.errors import BadVersion, LivemanError, MethodNotAllowed, NotAllowed, NotFound
+from liveman.errors import BadPath, BadVersion, LivemanError, MethodNotAllowed, NotAllowed, NotFound
 from liveman.hosted import TYPELESS, Framing, Hosted, response_to
 from liveman.inbound import Answer, Fields, Inbound
 from liveman.logs import get_logger
@@ -53,9 +53,12 @@ _PROOF = re.compile(r"\.[a-z2-7]{8}[ps][a-z2-7]{8}(?=/|$)")
 #: The status in the log when nobody is there to answer, as nginx writes it.
 CLIENT_LEFT = 499
 
-_ALLOW_HEADERS = b"authorization, content-type, if-match, etag"
+_ALLOW_HEADERS = b"authorization, content-type, if-match, etag, range, if-range, if-none-match"
 _ALLOW_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_EXPOSE = b"Location, Link, ETag, Accept-Patch, Accept-Post, Retry-After, WWW-Authenticate"
+_EXPOSE = (
+    b"Location, Link, ETag, Accept-Patch, Accept-Post, Accept-Ranges, Content-Range, Retry-After, "
+    b"WWW-Authenticate"
+)
 
 
 @frozen
@@ -71,6 +74,8 @@ class Signal:
     rule: Rule
     check: Callable[[Inbound], None] | None = None
     """Looks at the head alone and raises LivemanError to refuse, before a body is invited."""
+    hides: bool = False
+    """Whether a malformed path is nowhere (404), as for files, which are asked for by all kinds of paths."""
 
 
 @frozen
@@ -219,6 +224,7 @@ class Endpoint:
         self._allow = ", ".join(sorted({*self._methods, "OPTIONS"}))
         parts = path.strip("/").split("/")
         self._depth = len(parts)
+        self._hides = any(each.hides for each in self._methods.values())
         self._stream_at = parts.index("{stream}") if "{stream}" in parts else None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -239,7 +245,7 @@ class Endpoint:
         start = time.perf_counter()
         answer: Answer | None = None
         try:
-            inbound.check()
+            self._check(inbound)
             answer = self.guard.preflight(inbound)
             if answer is None:
                 signal = self._admit(inbound)
@@ -278,7 +284,7 @@ class Endpoint:
         """Refuse, or invite the body, of a request with `Expect` (RFC 9110 section 10.1.1)."""
         hosted = Hosted(request, self._depth)
         try:
-            hosted.check()
+            self._check(hosted)
             self._admit(hosted)
             if request.headers[hdrs.EXPECT].lower() != "100-continue":
                 raise _ExpectationFailed
@@ -293,6 +299,14 @@ class Endpoint:
                 return _to_nobody()
             request.writer.output_size = 0  # The answer itself has not begun.
         return None
+
+    def _check(self, inbound: Inbound) -> None:
+        try:
+            inbound.check()
+        except BadPath:
+            if not self._hides:
+                raise
+            raise NotFound from None
 
     def _admit(self, inbound: Inbound) -> Signal | None:
         """What may serve this request; None: a plain OPTIONS. Raises LivemanError to refuse."""
