@@ -9,6 +9,7 @@ import os
 import secrets
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from io import FileIO
 from types import TracebackType
@@ -61,9 +62,14 @@ class Folder:
 
         return await self._run(path, read)
 
-    async def pread(self, file: FileIO, count: int, at: int) -> bytes:
-        """A piece of an open file, at the most so many bytes. Raises OSError."""
+    async def read_piece(self, file: FileIO, at: int, count: int) -> bytes:
+        """At the most so many bytes of an open file. Raises OSError."""
+        # Once it is closed, its number is another's, which `fileno` knows.
         return await self._threads.run(lambda: os.pread(file.fileno(), count, at))
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Run a call in one of the storage's threads."""
+        return self._threads.submit(call)
 
     async def stat(self, path: str) -> Entry:
         def look() -> Entry:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from types import TracebackType
 from typing import Self
 
@@ -62,11 +62,10 @@ class Objects:
         await self._stack.aclose()
 
     async def _from_folder(self, folder: Folder, inbound: Inbound, path: str) -> Answer | None:
-        opened = await folder.open(path)
-        with opened.file:
-            if is_manifest(path) and opened.entry.size <= _MANIFEST_BYTES:
+        with closing(File(await folder.open(path), folder)) as file:
+            if is_manifest(path) and file.held.size <= _MANIFEST_BYTES:
                 return await _answer(inbound, path, await _manifest(folder, path))
-            return await _answer(inbound, path, File(opened, folder))
+            return await _answer(inbound, path, file)
 
     async def _from_bucket(self, inbound: Inbound, path: str) -> Answer | None:
         if inbound.method == "GET":

@@ -160,6 +160,9 @@ def _seconds(date: str) -> int | None:
     if parsed is None or parsed[9]:
         return None
     try:
-        return timegm((*parsed[:6], 0, 1, 0))
-    except (ValueError, OverflowError):
+        seconds = timegm((*parsed[:6], 0, 1, 0))
+        written = parsedate_tz(http_date(seconds))
+    except (ValueError, OverflowError, OSError):
         return None
+    # There is no 99th of November.
+    return seconds if written is not None and written[:6] == parsed[:6] else None

@@ -1,24 +1,20 @@
 """Where the bytes of an answer come from: a file, memory, or another server. None holds more than a piece."""
 
-import asyncio
 import hashlib
 from typing import Protocol
 
-from liveman.connection import STALLED_SECONDS
 from liveman.errors import StorageError
-from liveman.hosted import Hosted
 from liveman.inbound import Inbound
 from liveman.recording.fetch import Fetcher, pieces
 from liveman.recording.folder import Folder, Opened
+from liveman.recording.outlet import Outlet
 from liveman.recording.playback import Held
 from liveman.recording.ranges import Span
 
 __all__ = ["Bytes", "File", "Remote", "Source"]
 
-#: What a client must take within STALLED_SECONDS.
-_SLICE = 1024 * 1024
-#: What is copied at once where there is no sendfile.
-_PIECE = 512 * 1024
+#: What is copied at once where the kernel cannot send.
+_PIECE = 256 * 1024
 
 
 class Source(Protocol):
@@ -35,50 +31,46 @@ class Source(Protocol):
 
 
 class File:
-    """A file that is open. What is added to it meanwhile is not sent."""
+    """A file that is open, until `close`. What is added to it meanwhile is not sent."""
 
     def __init__(self, opened: Opened, folder: Folder) -> None:
         entry = opened.entry
         self.held = Held(entry.size, entry.tag, entry.modified)
         self._file = opened.file
         self._folder = folder
-        self._copies = False
+        self._outlet: Outlet | None = None
 
     async def send(self, inbound: Inbound, span: Span) -> None:
-        at = span.first
-        while at <= span.last:
-            count = min(span.last + 1 - at, _SLICE)
-            try:
-                sent = await self._send(inbound, at, count)
-            except (ConnectionError, StorageError):
-                raise
-            except OSError as error:
-                raise StorageError(f"The disk fails in the middle of an object: {error.strerror}.") from None
-            if not sent:
-                raise StorageError("An object became shorter while it was sent.")
-            at += sent
-
-    async def _send(self, inbound: Inbound, at: int, count: int) -> int:
-        if not self._copies:
-            try:
-                return await self._sendfile(inbound, at, count)
-            except NotImplementedError:
-                self._copies = True  # uvloop
-        piece = await self._folder.pread(self._file, min(count, _PIECE), at)
-        await inbound.write(piece)
-        return len(piece)
-
-    async def _sendfile(self, inbound: Inbound, at: int, count: int) -> int:
-        assert isinstance(inbound, Hosted)
-        transport = inbound.request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has left")
+        if self._outlet is None:
+            self._outlet = Outlet.of(inbound, self._file, self._folder.submit)
         try:
-            async with asyncio.timeout(STALLED_SECONDS):
-                return await asyncio.get_running_loop().sendfile(transport, self._file, at, count)
-        except TimeoutError:
-            inbound.abort()
-            raise ConnectionResetError("the client takes nothing") from None
+            sent = await self._send(inbound, span)
+        except (ConnectionError, StorageError):
+            raise
+        except OSError as error:
+            raise StorageError(f"The disk fails in the middle of an object: {error.strerror}.") from None
+        if sent < span.size:
+            raise StorageError("An object became shorter while it was sent.")
+
+    def close(self) -> None:
+        if self._outlet is not None:
+            self._outlet.close()
+        else:
+            self._file.close()
+
+    async def _send(self, inbound: Inbound, span: Span) -> int:
+        if self._outlet is not None:
+            return await self._outlet.send(span.first, span.size)
+        sent = 0
+        while sent < span.size:
+            piece = await self._folder.read_piece(
+                self._file, span.first + sent, min(span.size - sent, _PIECE)
+            )
+            if not piece:
+                break
+            await inbound.write(piece)
+            sent += len(piece)
+        return sent
 
 
 class Bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeVar
@@ -74,8 +74,11 @@ class Threads:
     def __init__(self, count: int = 8) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="storage")
 
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        return self._executor.submit(call)
+
     async def run(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        return await asyncio.wrap_future(self.submit(call))
 
     async def each(self, entries: Iterable[Entry]) -> AsyncIterator[Entry]:
         """The entries of a listing that blocks."""
