@@ -82,6 +82,8 @@ PURE = {
     "liveman.proxy.headers",
     "liveman.proxy.http1",
     "liveman.proxy.routing",
+    "liveman.recording.playback",
+    "liveman.recording.ranges",
 }
 NOT_PURE = {
     "asyncio",

@@ -365,10 +365,8 @@ def test_every_section_of_the_original_loads() -> None:
     assert config.liveion.count == 0
     assert [line.partition(" ")[0] for line in warned] == [
         "[net4mqtt]",
-        "[recorder]",
         "[auto_record]",
         "[record_sync]",
-        "[playback]",
         "[[liveion]]",
     ]
     assert all("has no effect" in line for line in warned)

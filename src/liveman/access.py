@@ -63,8 +63,9 @@ class Rule:
 
     needs: int = 0
     """Any one of these bits; 0: nothing, the route is open."""
-    scope: Literal["stream", "all"] = "all"
-    """``stream``: an identity for the stream in the path will do; ``all``: only one for ``*``."""
+    scope: Literal["stream", "found", "all"] = "all"
+    """``stream``: an identity for the stream in the path will do; ``found``: the handler finds the stream and
+    judges; ``all``: only one for ``*``."""
     outside: bool = False
     """Whether an outside service may decide: it is asked there, or the path itself proves that it was."""
     query_token: bool = False
@@ -83,7 +84,9 @@ def allows(rule: Rule, identity: Identity, stream: str | None) -> bool:
         return rule.outside
     if not identity.mode & rule.needs:
         return False
-    return identity.stream == "*" or (rule.scope == "stream" and identity.stream == stream)
+    if identity.stream == "*" or rule.scope == "found":
+        return True
+    return rule.scope == "stream" and identity.stream == stream
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,254}")

@@ -38,6 +38,9 @@ from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
 from liveman.proxy.routes import routes as proxy_routes
 from liveman.proxy.upstream import Upstream, dial_tcp
+from liveman.recording.objects import Objects
+from liveman.recording.routes import object_routes
+from liveman.recording.storage import storage_for
 from liveman.tasks import TaskOwner
 
 __all__ = ["create_app", "load_config"]
@@ -117,6 +120,7 @@ def create_app(
             *cluster_routes(rooms.cluster),
             *operation_routes(rooms.cluster, rooms.registry),
             *auth_routes(rooms.gate),
+            *object_routes(rooms.objects, stream_of=_stream_of),
             *rooms.health_routes(),
         ],
     )
@@ -146,6 +150,10 @@ def _providers(extra_ice: ExtraIce, more: Sequence[IceProvider]) -> dict[str, Ic
     return provider.named(more, provider.load(tables))
 
 
+async def _stream_of(_path: str) -> str | None:
+    return None
+
+
 @define
 class _Rooms:
     """The rooms of one application, made at once and opened when it starts."""
@@ -163,6 +171,7 @@ class _Rooms:
     broker: Broker = field(init=False)
     attempts: Attempts = field(init=False)
     forwarder: Forwarder = field(init=False)
+    objects: Objects = field(init=False)
     database: Database | None = field(default=None, init=False)
     tasks: TaskOwner = field(factory=TaskOwner, init=False)
 
@@ -201,6 +210,7 @@ class _Rooms:
             failover_seconds=config.cluster.placement_timeout_ms / 1000,
             admission=self.gate,
         )
+        self.objects = Objects(storage_for(config.recorder.storage), config.playback)
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         config = self.config
@@ -233,6 +243,7 @@ class _Rooms:
             await stack.enter_async_context(self.relays)
             await stack.enter_async_context(self.upstream)
             await stack.enter_async_context(self.attempts)
+            await stack.enter_async_context(self.objects)
             await stack.enter_async_context(self.tasks)
             yield
 

@@ -6,6 +6,7 @@ LivemanError (500)
 │   └── ForeignDatabaseError    a table of that name is not ours
 ├── ProviderError               an ICE provider could not give a lease
 ├── BadRequest (400)
+│   ├── BadPath
 │   ├── BadStreamName
 │   ├── BodyBroken
 │   └── BadVersion (505)
@@ -15,14 +16,20 @@ LivemanError (500)
 ├── MethodNotAllowed (405)
 ├── BodyTimeout (408)
 ├── Conflict (409)
+├── PreconditionFailed (412)
 ├── TooLarge (413)
 ├── WrongType (415)
+├── RangeRefused (416)
 ├── Invalid (422)               a document is well formed, but says what cannot be
 ├── TooMany (429)               of what this client may do
 ├── NodeError (502)             a node, or the way to it, failed
 │   ├── NodeRefusal             its refusal, with the status that it gave
 │   ├── NodeUnreachable         no byte of the request was sent
 │   └── NodeTimeout (504)
+├── NotSupported (501)
+├── StorageError (503)          the storage cannot serve now
+│   ├── StorageRefusal (502)    it refuses, or answers with what cannot be used
+│   └── StorageTimeout (504)
 ├── NoPlace (503)               nothing can take the request now
 └── Unavailable (503)           what must decide about it cannot now
 """
@@ -34,6 +41,7 @@ from typing import Any
 from attrs import frozen
 
 __all__ = [
+    "BadPath",
     "BadRequest",
     "BadStreamName",
     "BadVersion",
@@ -55,7 +63,13 @@ __all__ = [
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
+    "NotSupported",
+    "PreconditionFailed",
     "ProviderError",
+    "RangeRefused",
+    "StorageError",
+    "StorageRefusal",
+    "StorageTimeout",
     "TooLarge",
     "TooMany",
     "Unavailable",
@@ -133,6 +147,10 @@ class BadRequest(LivemanError):
     status = 400
 
 
+class BadPath(BadRequest):
+    """The path is malformed."""
+
+
 class BadStreamName(BadRequest):
     """A stream name is one path segment of 1 to 255 bytes of UTF-8 without control characters or '/'."""
 
@@ -188,6 +206,12 @@ class Conflict(LivemanError):
     status = 409
 
 
+class PreconditionFailed(LivemanError):
+    """What is there now is not what the request's condition wants."""
+
+    status = 412
+
+
 class TooLarge(LivemanError):
     """The body is larger than the 2 MiB that are accepted."""
 
@@ -198,6 +222,16 @@ class WrongType(LivemanError):
     """The body has a type that is not accepted here."""
 
     status = 415
+
+
+class RangeRefused(LivemanError):
+    """The header Range asks for what cannot be sent."""
+
+    status = 416
+
+    def __init__(self, detail: str, *, size: int) -> None:
+        """``size`` of the object, bytes."""
+        super().__init__(detail, headers={"Content-Range": f"bytes */{size}"})
 
 
 class Invalid(LivemanError):
@@ -242,6 +276,30 @@ class NodeUnreachable(NodeError):
 
 class NodeTimeout(NodeError):
     """The node took too long to answer."""
+
+    status = 504
+
+
+class NotSupported(LivemanError):
+    """This is not supported here."""
+
+    status = 501
+
+
+class StorageError(LivemanError):
+    """The storage does not answer; try again when it is back."""
+
+    status = 503
+
+
+class StorageRefusal(StorageError):
+    """The storage refuses, or answers with something that cannot be used."""
+
+    status = 502
+
+
+class StorageTimeout(StorageError):
+    """The storage took too long to answer."""
 
     status = 504
 

@@ -13,9 +13,12 @@ from liveman.inbound import Answer, Fields, Inbound
 
 __all__ = ["Guard"]
 
-_ALLOW_HEADERS = b"authorization, content-type, if-match, etag"
+_ALLOW_HEADERS = b"authorization, content-type, if-match, etag, range, if-range, if-none-match"
 _ALLOW_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_EXPOSE = b"Location, Link, ETag, Accept-Patch, Accept-Post, Retry-After, WWW-Authenticate"
+_EXPOSE = (
+    b"Location, Link, ETag, Accept-Patch, Accept-Post, Accept-Ranges, Content-Range, Retry-After, "
+    b"WWW-Authenticate"
+)
 
 
 @frozen

@@ -19,7 +19,7 @@ from aiohttp.http import HttpVersion11
 from attrs import define, field, frozen
 
 from liveman.access import Identity, Rule, allows, stream_name
-from liveman.errors import BadVersion, LivemanError, MethodNotAllowed, NotAllowed, NotFound
+from liveman.errors import BadPath, BadVersion, LivemanError, MethodNotAllowed, NotAllowed, NotFound
 from liveman.forwarded import client_of
 from liveman.guard import Guard
 from liveman.hosted import Framing, Hosted, response_to
@@ -74,6 +74,8 @@ class Signal:
     """Looks at the head alone and raises LivemanError to refuse, before a body is invited."""
     recognise: Callable[[Inbound], Identity | None] | None = None
     """Who may come here by what the guard knows nothing of, as relays; None: it is none of these."""
+    hides: bool = False
+    """Whether a malformed path is nowhere (404), as for files, which are asked for by all kinds of paths."""
 
 
 @frozen
@@ -174,6 +176,7 @@ class Endpoint:
         self._allow = ", ".join(sorted({*self._methods, "OPTIONS"}))
         parts = path.strip("/").split("/")
         self._depth = len(parts)
+        self._hides = any(each.hides for each in self._methods.values())
         self._stream_at = parts.index("{stream}") if "{stream}" in parts else None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -195,7 +198,7 @@ class Endpoint:
         answer: Answer | None = None
         try:
             if signal is None:
-                inbound.check()
+                self._check(inbound)
                 answer = self.guard.preflight(inbound)
             if answer is None:
                 signal = signal or await self._admit(inbound)
@@ -234,7 +237,7 @@ class Endpoint:
         """Refuse, or invite the body, of a request with `Expect` (RFC 9110 section 10.1.1)."""
         hosted = Hosted(request, self._depth)
         try:
-            hosted.check()
+            self._check(hosted)
             signal = await self._admit(hosted)
             if request.headers[hdrs.EXPECT].lower() != "100-continue":
                 raise _ExpectationFailed
@@ -251,6 +254,14 @@ class Endpoint:
                 return _to_nobody()
             request.writer.output_size = 0  # The answer itself has not begun.
         return None
+
+    def _check(self, inbound: Inbound) -> None:
+        try:
+            inbound.check()
+        except BadPath:
+            if not self._hides:
+                raise
+            raise NotFound from None
 
     async def _admit(self, inbound: Inbound) -> Signal | None:
         """What may serve this request; None: a plain OPTIONS. Raises LivemanError to refuse."""

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote
 
-from liveman.errors import BadRequest
+from liveman.errors import BadPath
 
 __all__ = ["check_path", "is_host"]
 
@@ -21,19 +21,19 @@ def is_host(text: str) -> bool:
 
 
 def check_path(path: str) -> None:
-    """Refuse a raw path that could mean one thing here and another at a node. Raises BadRequest."""
+    """Refuse a raw path that could mean one thing here and another at a node. Raises BadPath."""
     if _PLAIN_PATH.fullmatch(path):
         return
     if _BAD_ESCAPE.search(path):
-        raise BadRequest("The path holds a '%' that is not followed by two hexadecimal digits.")
+        raise BadPath("The path holds a '%' that is not followed by two hexadecimal digits.")
     if "#" in path:
-        raise BadRequest("The path holds a fragment, which is never sent.")
+        raise BadPath("The path holds a fragment, which is never sent.")
     if _DOT_SEGMENT.search(path):
-        raise BadRequest("The path holds a '.' or '..' segment.")
+        raise BadPath("The path holds a '.' or '..' segment.")
     try:
         decoded = unquote(path, errors="strict")
         path.encode("utf-8")
     except UnicodeError:
-        raise BadRequest("The path is not valid UTF-8.") from None
+        raise BadPath("The path is not valid UTF-8.") from None
     if any(c == "\\" or ord(c) < 32 or ord(c) == 127 for c in decoded):
-        raise BadRequest("The path holds a backslash or a control character.")
+        raise BadPath("The path holds a backslash or a control character.")

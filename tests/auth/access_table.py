@@ -57,6 +57,13 @@ TABLE = (
         ),
         ANY,
     ),
+    Row(
+        ("GET", "HEAD"),
+        ("/api/record/object/{an object of s}",),
+        ("subscribe",),
+    ),
+    Row(("GET",), ("/api/storage/ping",), ANY),
+    Row(("POST",), ("/api/storage/presign",), ("manage",)),
     Row(("POST",), ("/api/nodes/",), ("manage",)),
     Row(("DELETE",), ("/api/nodes/n1",), ("manage",)),
     Row(("PUT", "GET", "DELETE"), ("/api/nodes/n0/drain",), ("manage",)),
