@@ -229,7 +229,6 @@ class _Rooms:
             await stack.enter_async_context(self.gate.passwords)
             if self.webhook is not None:
                 await stack.enter_async_context(self.webhook)
-            await self.gate.revocations.load(self.database)
             if not self.gate.closed:
                 log.warning("no authentication is configured: everyone may do everything (docs/access.md)")
             self.relays.public = config.http.public or app.get(LISTENING) or f"http://{config.http.listen}"
@@ -245,6 +244,7 @@ class _Rooms:
             await stack.enter_async_context(self.attempts)
             await stack.enter_async_context(self.objects)
             await stack.enter_async_context(self.tasks)
+            await stack.enter_async_context(self.gate.revocations.kept_in(self.database))
             yield
 
     async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:
