@@ -5,7 +5,7 @@ of its own invention, longer header lines.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
@@ -184,6 +184,38 @@ class Client:
             "DELETE", node, f"/session/{quote(stream, safe='')}/{quote(session, safe='')}"
         )
 
+    async def start_recording(self, node: Node, stream: str, base_dir: str | None) -> tuple[int, bytes]:
+        """Status and answer. A node without a publisher of the stream does not answer for long."""
+        where = {} if base_dir is None else {"base_dir": base_dir}
+        return await self._ask("POST", node, _record_path(stream), json=where)
+
+    async def recording(self, node: Node, stream: str) -> tuple[int, bytes]:
+        """Whether the node records the stream."""
+        return await self._ask("GET", node, _record_path(stream))
+
+    async def stop_recording(self, node: Node, stream: str) -> tuple[int, bytes]:
+        return await self._ask("DELETE", node, _record_path(stream))
+
+    async def recordings(self, node: Node, limit: int) -> tuple[int, bytes]:
+        """What it has recorded and nobody has acknowledged, the longest unchanged first."""
+        return await self._ask("GET", node, f"/api/recordings?limit={limit}", limit=MAX_BYTES)
+
+    async def acknowledge_recordings(
+        self, node: Node, records: Sequence[Mapping[str, str]]
+    ) -> tuple[int, bytes]:
+        """They are kept elsewhere; the node lists them no more. ``stream`` and ``record`` name each."""
+        return await self._ask("PATCH", node, "/api/recordings", json={"records": records})
+
+    async def forget_recordings(self, node: Node, records: Sequence[Mapping[str, str]]) -> tuple[int, bytes]:
+        """The node may forget what was acknowledged."""
+        return await self._ask("DELETE", node, "/api/recordings", json={"records": records})
+
+    async def _ask(
+        self, method: str, node: Node, path: str, *, json: object = None, limit: int = _SMALL
+    ) -> tuple[int, bytes]:
+        async with self._request(method, node, path, accept="application/json", json=json) as answer:
+            return answer.status, await _read(answer, path, limit)
+
     async def _tell(self, method: str, node: Node, path: str, *, json: object = None) -> Reply:
         async with self._request(method, node, path, json=json) as answer:
             try:
@@ -264,6 +296,10 @@ async def joined(pieces: list[bytes]) -> bytes:
     if sum(map(len, pieces)) > LARGE:
         return await asyncio.to_thread(b"".join, pieces)
     return b"".join(pieces)
+
+
+def _record_path(stream: str) -> str:
+    return f"/api/record/{quote(stream, safe='')}"
 
 
 def _stream_path(stream: str) -> str:
