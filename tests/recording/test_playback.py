@@ -182,7 +182,7 @@ def test_ranges_that_are_in_the_object(header: str, expected: list[tuple[int, in
         "bytes=+1-2",
         "bytes=1.5-2",
         "bytes=0x1-2",
-        "bytes=١-٢",
+        "bytes=\u0661-\u0662",
         "bytes=0 - 9",
         "bytes=0-1, bytes=2-3",
     ],
