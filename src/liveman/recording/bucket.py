@@ -1,13 +1,13 @@
 """Recordings in a bucket of S3, or of Alibaba's OSS, through opendal.
 
 opendal ignores options that it does not know, so each is named here. Its errors' texts repeat what was sent
-and answered, so nothing of them is shown but the vendor's code. Calls are made in threads, as the process may
-otherwise abort when it exits right after one; signing alone, which asks nobody, is not.
+and answered, so nothing of them is shown but the vendor's code. Of its two forms this is the one for asyncio:
+the other one's listings stop the whole process while they wait, as they keep Python's lock.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -27,7 +27,7 @@ from liveman.errors import (
     StorageTimeout,
 )
 from liveman.recording.playback import is_object_path
-from liveman.recording.store import Entry, Presigned, Threads
+from liveman.recording.store import Entry, Presigned
 
 __all__ = ["Bucket"]
 
@@ -35,8 +35,12 @@ T = TypeVar("T")
 
 #: How long one call may take with all that is tried again, seconds.
 CALL_SECONDS = 10.0
+#: The library's own thread is not done when a call is, and aborts a process that exits at once; 5 ms were
+#: always enough.
+_SETTLE_SECONDS = 0.1
 
 _CODE = re.compile(r'code: "(\w{1,64})"')
+_STATUS = re.compile(r"status: ([0-9]{3})\b")
 _ERRORS = (
     exceptions.AlreadyExists,
     exceptions.ConditionNotMatch,
@@ -62,7 +66,9 @@ class Bucket:
         """Raises ConfigError; nobody is asked yet."""
         given = _s3(options) if isinstance(options, S3Storage) else _oss(options)
         try:
-            operator = opendal.Operator(options.type, **{key: value for key, value in given.items() if value})
+            operator = opendal.AsyncOperator(
+                options.type, **{key: value for key, value in given.items() if value}
+            )
         except _ERRORS as error:
             region = "region is missing" in str(error)
             problem = (
@@ -73,70 +79,56 @@ class Bucket:
         retry = layers.RetryLayer(max_times=2, factor=2.0, jitter=True, min_delay=0.1, max_delay=1.0)
         limit = layers.TimeoutLayer(timeout=CALL_SECONDS, io_timeout=CALL_SECONDS)
         self._operator = operator.layer(retry).layer(limit)
-        self._signer = operator.to_async_operator()
 
     async def stat(self, path: str) -> Entry:
-        _check(path)
-        return _entry(path, await self._run(lambda: self._operator.stat(path)))
+        return _entry(path, await _done(self._operator.stat(_checked(path))))
 
     async def entries(self, folder: str = "") -> AsyncIterator[Entry]:
-        if folder:
-            _check(folder)
-        found = self._threads.each(self._scan(folder))
+        below = f"{_checked(folder)}/" if folder else "/"
+        found = aiter(await _done(self._operator.scan(below)))
         while True:
             try:
-                entry = await anext(found)
+                each = await _done(anext(found))
             except StopAsyncIteration:
                 return
-            except _ERRORS as error:
-                raise _translated(error) from None
-            yield entry
+            if is_object_path(each.path):  # Folders end in a slash.
+                yield _entry(each.path, each.metadata)
 
     async def write(self, path: str, data: bytes) -> None:
-        _check(path)
-        await self._run(lambda: self._operator.write(path, data))
+        await _done(self._operator.write(_checked(path), data))
 
     async def delete(self, path: str) -> None:
         with suppress(NotFound):
-            _check(path)
-            await self._run(lambda: self._operator.delete(path))
+            await _done(self._operator.delete(_checked(path)))
 
     async def presign(self, method: Literal["GET", "PUT"], path: str, seconds: int) -> Presigned:
-        _check(path)
-        sign = self._signer.presign_read if method == "GET" else self._signer.presign_write
+        sign = self._operator.presign_read if method == "GET" else self._operator.presign_write
         try:
             async with asyncio.timeout(CALL_SECONDS):  # Credentials may have to be fetched.
-                signed = await sign(path, seconds)
+                signed = await _done(sign(_checked(path), seconds))
         except TimeoutError:
             raise StorageTimeout("The storage's credentials cannot be had in time.") from None
-        except _ERRORS as error:
-            raise _translated(error) from None
         # OSS would have the body empty.
         headers = {key: value for key, value in signed.headers.items() if key.lower() != "content-length"}
         return Presigned(signed.url, headers)
 
     async def ping(self) -> None:
-        await self._run(self._operator.check)
+        await _done(self._operator.check())
 
     async def __aenter__(self) -> Self:
-        self._threads = Threads()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.close()
+        await asyncio.sleep(_SETTLE_SECONDS)
 
-    async def _run(self, call: Callable[[], T]) -> T:
-        try:
-            return await self._threads.run(call)
-        except _ERRORS as error:
-            raise _translated(error) from None
 
-    def _scan(self, folder: str) -> Iterator[Entry]:
-        for found in self._operator.scan(f"{folder}/"):
-            if is_object_path(found.path):  # Folders end in a slash.
-                yield _entry(found.path, found.metadata)
+async def _done(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except _ERRORS as error:
+        raise _translated(error) from None
 
 
 def _s3(options: S3Storage) -> dict[str, str]:
@@ -164,9 +156,10 @@ def _oss(options: OssStorage) -> dict[str, str]:
     }
 
 
-def _check(path: str) -> None:
+def _checked(path: str) -> str:
     if not is_object_path(path):
         raise NotFound("There is no object of that name.")
+    return path
 
 
 def _entry(path: str, found: opendal.types.Metadata) -> Entry:
@@ -175,17 +168,19 @@ def _entry(path: str, found: opendal.types.Metadata) -> Entry:
 
 
 def _translated(error: Exception) -> LivemanError:
+    # What the library itself says of whether to try again is lost once it has.
     text = str(error)
-    code = _CODE.search(text)
+    code, status = _CODE.search(text), _STATUS.search(text)
     said = f" ({code[1]})" if code else ""
     if isinstance(error, exceptions.NotFound):
-        if code and code[1] == "NoSuchBucket":
-            return StorageRefusal("The storage has no such bucket; see recorder.storage.bucket.")
         return NotFound("There is no object of that name.")
     if isinstance(error, exceptions.Unsupported):
         return NotSupported("The storage cannot do this.")
     if isinstance(error, exceptions.Unexpected) and "timeout reached" in text:
         return StorageTimeout()
-    if isinstance(error, exceptions.RateLimited) or not text.partition("\n")[0].count("(permanent)"):
+    answered = int(status[1]) if status else 503  # Or nothing was heard.
+    if isinstance(error, exceptions.RateLimited) or (
+        isinstance(error, exceptions.Unexpected) and answered >= 500 and "signing credential" not in text
+    ):
         return StorageError(f"The storage does not serve now{said}; try again later.")
     return StorageRefusal(f"The storage refuses{said}; see recorder.storage: its keys, bucket and region.")

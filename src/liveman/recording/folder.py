@@ -4,14 +4,16 @@ Paths are walked from the root one segment at a time and no symbolic link is fol
 is ever read, listed or deleted, whatever changes meanwhile.
 """
 
+import asyncio
 import errno
 import os
 import secrets
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import FileIO
+from itertools import islice
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -19,12 +21,15 @@ from attrs import frozen
 
 from liveman.errors import NotFound, NotSupported, StorageError
 from liveman.recording.playback import is_object_path
-from liveman.recording.store import Entry, Presigned, Threads
+from liveman.recording.store import Entry, Presigned
 
 __all__ = ["Folder", "Opened"]
 
 T = TypeVar("T")
 
+_THREADS = 8
+#: How many entries of a listing are fetched at once.
+_BATCH = 1000
 #: What is not whole yet ends so, and is nowhere.
 _PART = ".liveman-part"
 #: ELOOP is a symbolic link, ENXIO a socket or a pipe.
@@ -65,7 +70,7 @@ class Folder:
     async def read_piece(self, file: FileIO, at: int, count: int) -> bytes:
         """At the most so many bytes of an open file. Raises OSError."""
         # Once it is closed, its number is another's, which `fileno` knows.
-        return await self._threads.run(lambda: os.pread(file.fileno(), count, at))
+        return await asyncio.wrap_future(self.submit(lambda: os.pread(file.fileno(), count, at)))
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Run a call in one of the storage's threads."""
@@ -80,15 +85,10 @@ class Folder:
         return await self._run(path, look)
 
     async def entries(self, folder: str = "") -> AsyncIterator[Entry]:
-        found = self._threads.each(self._walk(folder))
-        while True:
-            try:
-                entry = await anext(found)
-            except StopAsyncIteration:
-                return
-            except OSError as error:
-                raise _translated(error, folder) from None
-            yield entry
+        found = self._walk(folder)
+        while batch := await self._run(folder, lambda: list(islice(found, _BATCH))):
+            for entry in batch:
+                yield entry
 
     async def write(self, path: str, data: bytes) -> None:
         await self._run(path, lambda: self._write(path, data))
@@ -111,17 +111,17 @@ class Folder:
         await self._run("", look)
 
     async def __aenter__(self) -> Self:
-        self._threads = Threads()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, path: str, call: Callable[[], T]) -> T:
         try:
-            return await self._threads.run(call)
+            return await asyncio.wrap_future(self.submit(call))
         except OSError as error:
             raise _translated(error, path) from None
 

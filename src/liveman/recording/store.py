@@ -1,20 +1,12 @@
-"""The narrow port to where recordings lie, and what all storages have in common."""
+"""The narrow port to where recordings lie."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self
 
 from attrs import field, frozen
 
-__all__ = ["Entry", "Presigned", "Storage", "Threads"]
-
-T = TypeVar("T")
-
-#: How many entries of a listing are fetched at once.
-_BATCH = 1000
+__all__ = ["Entry", "Presigned", "Storage"]
 
 
 @frozen
@@ -66,27 +58,3 @@ class Storage(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-class Threads:
-    """A few threads for calls that block."""
-
-    def __init__(self, count: int = 8) -> None:
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix="storage")
-
-    def submit(self, call: Callable[[], T]) -> Future[T]:
-        return self._executor.submit(call)
-
-    async def run(self, call: Callable[[], T]) -> T:
-        return await asyncio.wrap_future(self.submit(call))
-
-    async def each(self, entries: Iterable[Entry]) -> AsyncIterator[Entry]:
-        """The entries of a listing that blocks."""
-        iterator = iter(entries)
-        while batch := await self.run(lambda: list(islice(iterator, _BATCH))):
-            for entry in batch:
-                yield entry
-
-    def close(self) -> None:
-        """End the threads; calls under way are not waited for."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
