@@ -18,7 +18,7 @@ from liveman.auth.passwords import Passwords
 from liveman.auth.revocation import Revocations
 from liveman.auth.tokens import Tokens
 from liveman.auth.webhook import Webhook
-from liveman.config import Auth
+from liveman.config import Auth, Quotas
 from liveman.errors import NotAllowed, NotAuthenticated, TooMany
 from liveman.forwarded import Network, client_of
 from liveman.hosted import Hosted
@@ -51,11 +51,14 @@ class Gate:
     failures: Buckets = field(factory=login_failures, init=False)
     _by_address: Buckets | None = field(init=False)
     _by_subject: Buckets | None = field(init=False)
+    _counted: bool = field(init=False)
+    """Whether there are quotas."""
     _seats: set["Seat"] = field(factory=set, init=False)
     _key: bytes = field(factory=lambda: secrets.token_bytes(32), init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         limits = self.auth.rate_limits
+        self._counted = self.auth.quotas != Quotas()
         self._by_address = _per_minute(limits.address_per_minute)
         self._by_subject = _per_minute(limits.subject_per_minute)
 
@@ -95,19 +98,23 @@ class Gate:
         Raises NotAllowed, NotAuthenticated, TooMany, Unavailable.
         """
         await self.consult(inbound, action)
-        identity, stream = inbound.identity, inbound.stream
+        seat = Seat(self, inbound.identity, action, inbound.stream)
+        if self._counted:
+            self._check_quotas(seat)
+            self._seats.add(seat)
+        return seat
+
+    def _check_quotas(self, asked: "Seat") -> None:
+        action, stream, subject = asked.action, asked.stream, asked.identity.subject
         seats = [seat for seat in self._seats if seat.action == action]
         of_stream = of_subject = 0
         if action == "subscribe":
             waiting = sum(1 for seat in seats if seat.waiting and seat.stream == stream)
             of_stream = self.subscribers(stream) + waiting
-        if identity is not ANYONE:
-            mine = sum(1 for seat in seats if seat.identity.subject == identity.subject)
-            of_subject = self.live.count(identity.subject, action) + mine
+        if asked.identity is not ANYONE:
+            mine = sum(1 for seat in seats if seat.identity.subject == subject)
+            of_subject = self.live.count(subject, action) + mine
         check_quotas(self.auth.quotas, action, of_stream=of_stream, of_subject=of_subject)
-        seat = Seat(self, identity, action, stream)
-        self._seats.add(seat)
-        return seat
 
     async def consult(self, inbound: Inbound, action: Action) -> None:
         """Ask the outside service, if there is one and the asker is nobody who may do everything anyway."""
