@@ -11,7 +11,15 @@ from liveman.access import stream_name
 from liveman.errors import BadStreamName, NodeError
 from liveman.recording.playback import is_object_path
 
-__all__ = ["LONGEST_LIST", "Recorded", "Started", "parse_recorded", "parse_recording", "parse_started"]
+__all__ = [
+    "LONGEST_LIST",
+    "Recorded",
+    "Started",
+    "Status",
+    "parse_recorded",
+    "parse_recording",
+    "parse_started",
+]
 
 #: The most rows that one answer may hold.
 LONGEST_LIST = 10_000
@@ -116,6 +124,8 @@ def _recorded(row: _Row) -> Recorded:
         raise ValueError("duration_ms must not be negative")
     if not is_object_path(row.mpd_path):
         raise ValueError("mpd_path must be a path in a storage")
+    if row.stream not in row.mpd_path.split("/")[:-1]:
+        raise ValueError("mpd_path must be below a folder with the stream's name")
     return Recorded(row.id, row.stream, row.start_ts, row.end_ts, row.duration_ms, row.mpd_path, row.status)
 
 
