@@ -38,8 +38,10 @@ from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
 from liveman.proxy.routes import routes as proxy_routes
 from liveman.proxy.upstream import Upstream, dial_tcp
+from liveman.recording.object_routes import object_routes
 from liveman.recording.objects import Objects
-from liveman.recording.routes import object_routes
+from liveman.recording.recordings import Recordings
+from liveman.recording.routes import routes as recording_routes
 from liveman.recording.storage import storage_for
 from liveman.tasks import TaskOwner
 
@@ -120,7 +122,8 @@ def create_app(
             *cluster_routes(rooms.cluster),
             *operation_routes(rooms.cluster, rooms.registry),
             *auth_routes(rooms.gate),
-            *object_routes(rooms.objects, stream_of=_stream_of),
+            *object_routes(rooms.objects, stream_of=rooms.recordings.stream_of),
+            *recording_routes(rooms.recordings),
             *rooms.health_routes(),
         ],
     )
@@ -150,10 +153,6 @@ def _providers(extra_ice: ExtraIce, more: Sequence[IceProvider]) -> dict[str, Ic
     return provider.named(more, provider.load(tables))
 
 
-async def _stream_of(_path: str) -> str | None:
-    return None
-
-
 @define
 class _Rooms:
     """The rooms of one application, made at once and opened when it starts."""
@@ -172,6 +171,7 @@ class _Rooms:
     attempts: Attempts = field(init=False)
     forwarder: Forwarder = field(init=False)
     objects: Objects = field(init=False)
+    recordings: Recordings = field(init=False)
     database: Database | None = field(default=None, init=False)
     tasks: TaskOwner = field(factory=TaskOwner, init=False)
 
@@ -210,6 +210,7 @@ class _Rooms:
             failover_seconds=config.cluster.placement_timeout_ms / 1000,
             admission=self.gate,
         )
+        self.recordings = Recordings(self.cluster, config.auto_record, config.record_sync)
         self.objects = Objects(storage_for(config.recorder.storage), config.playback)
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
@@ -243,6 +244,7 @@ class _Rooms:
             await stack.enter_async_context(self.upstream)
             await stack.enter_async_context(self.attempts)
             await stack.enter_async_context(self.objects)
+            await stack.enter_async_context(self.recordings.kept_in(self.database))
             await stack.enter_async_context(self.tasks)
             await stack.enter_async_context(self.gate.revocations.kept_in(self.database))
             yield

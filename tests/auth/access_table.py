@@ -57,6 +57,9 @@ TABLE = (
         ),
         ANY,
     ),
+    Row(("GET", "HEAD"), ("/api/record/s", "/api/playback/s"), ("subscribe",), own=True),
+    Row(("POST", "DELETE"), ("/api/record/s",), ("manage",), own=True),
+    Row(("GET", "HEAD"), ("/api/playback",), ANY),
     Row(
         ("GET", "HEAD"),
         ("/api/record/object/{an object of s}",),

@@ -10,7 +10,7 @@ from attrs import frozen
 from liveman.database import Database, Row, load_queries
 from liveman.recording.wire import Recorded, Status
 
-__all__ = ["Entry", "Index", "Place", "day_of"]
+__all__ = ["Index", "Place", "Recording", "day_of"]
 
 #: The first and the last moment that there can be, microseconds.
 BEGINNING, END = 0, 2**62
@@ -21,7 +21,7 @@ Place = tuple[int, str, str]
 
 
 @frozen
-class Entry:
+class Recording:
     """One recording. Times are microseconds since 1970."""
 
     node: str
@@ -87,7 +87,7 @@ class Index:
         last: int = END,
         after: Place | None = None,
         limit: int | None = None,
-    ) -> list[Entry]:
+    ) -> list[Recording]:
         """A stream's recordings, the newest first, that began from ``first`` to ``last`` (microseconds)."""
         place = after or (END, "", "")
         rows = await self._ask("page", stream, first, last, *place, 2**31 - 1 if limit is None else limit)
@@ -98,12 +98,12 @@ class Index:
         rows = await self._ask("streams_of_folder", path.rpartition("/")[0])
         return str(rows[0]["stream"]) if len(rows) == 1 else None
 
-    async def oldest(self, before: int, *, after: Place | None, limit: int) -> list[Entry]:
+    async def oldest(self, before: int, *, after: Place | None, limit: int) -> list[Recording]:
         """Recordings that have ended and began before this moment, the oldest first."""
         rows = await self._ask("oldest", before, *(after or (-1, "", "")), limit)
         return [_entry(row) for row in rows]
 
-    async def drop(self, entries: Iterable[Entry]) -> None:
+    async def drop(self, entries: Iterable[Recording]) -> None:
         """Forget recordings whose objects are gone."""
         now = datetime.now(UTC).isoformat()
         entries = list(entries)
@@ -136,8 +136,8 @@ def _day(stream: str, day: int) -> tuple[object, ...]:
     return (stream, *day_of(first), first, first + _DAY_US - 1)
 
 
-def _entry(row: Row) -> Entry:
-    return Entry(
+def _entry(row: Row) -> Recording:
+    return Recording(
         node=row["node"],
         stream=row["stream"],
         record=row["record"],
