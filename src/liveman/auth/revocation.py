@@ -1,5 +1,6 @@
 """Tokens that are good no more, though they have not expired."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -29,6 +30,8 @@ class Revocations:
     clock: Callable[[], float] = time.time
     _database: Database | None = field(default=None, init=False, repr=False)
     _ids: set[str] = field(factory=set, init=False, repr=False)
+    _lock: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
+    """What was read before a revocation must not be taken in after it."""
 
     def __contains__(self, token_id: str) -> bool:
         return token_id in self._ids
@@ -41,9 +44,10 @@ class Revocations:
     async def read(self) -> None:
         """Look what is kept now; another instance may have added to it. Raises DatabaseError."""
         assert self._database is not None
-        rows = await self._database.fetch_all(_READ, [int(self.clock())])
-        ids = {str(row["token_id"]) for row in rows}
-        fresh, self._ids = ids - self._ids, ids
+        async with self._lock:
+            rows = await self._database.fetch_all(_READ, [int(self.clock())])
+            ids = {str(row["token_id"]) for row in rows}
+            fresh, self._ids = ids - self._ids, ids
         for token_id in fresh:
             self.revoked(token_id)
 
@@ -51,8 +55,17 @@ class Revocations:
         """From now on it is refused, here at once. Raises DatabaseError, and then nothing has changed."""
         assert self._database is not None
         now = int(self.clock())
-        async with self._database.transaction() as queries:
-            await queries.execute(_FORGET, [now])
-            await queries.execute(_KEEP, [token_id, now + LONGEST_SECONDS + _LEEWAY])
+        async with self._lock:
+            try:
+                async with self._database.transaction() as queries:
+                    await queries.execute(_FORGET, [now])
+                    await queries.execute(_KEEP, [token_id, now + LONGEST_SECONDS + _LEEWAY])
+            except asyncio.CancelledError:
+                # Nobody can tell whether it is kept.
+                self._refuse(token_id)
+                raise
+            self._refuse(token_id)
+
+    def _refuse(self, token_id: str) -> None:
         self._ids.add(token_id)
         self.revoked(token_id)
