@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from attrs import frozen
 
 from liveman import forms
+from liveman.access import Action
 from liveman.forms import Between, Secret
 
 __all__ = ["Account", "Auth", "Claims", "Quotas", "RateLimits", "Webhook"]
@@ -57,6 +58,10 @@ class Quotas:
     """The most streams that one account or token publishes; 0: any number."""
     subscribers_per_subject: Annotated[int, Between(0)] = 0
     """The most subscriptions of one account or token; 0: any number."""
+
+    def of_subject(self, action: Action) -> int:
+        """The most of these that one account or token may have."""
+        return self.publishers_per_subject if action == "publish" else self.subscribers_per_subject
 
 
 @frozen

@@ -12,7 +12,8 @@ __all__ = ["Client", "Network", "client_of", "is_trusted", "parse_networks"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_PAIR = re.compile(r'([A-Za-z]+)=(?:"([^"\\]*)"|([^\s;,"]*))')
+# A name begins where no letter stands before it: else a long word would be tried from each of its letters.
+_PAIR = re.compile(r'(?<![A-Za-z])([A-Za-z]++)=(?:"([^"\\]*)"|([^\s;,"]*))')
 _SCHEMES = ("http", "https")
 
 
@@ -83,14 +84,14 @@ def _nearest(chain: Sequence[str], networks: Sequence[Network]) -> str:
 
 
 def _address(text: str) -> str:
-    """Without port and brackets; "" for what is no address, as RFC 7239's ``unknown`` and ``_names``."""
+    """Without port, brackets and zone; "" for no address, as RFC 7239's ``unknown`` and ``_names``."""
     host = text
     if text.startswith("["):
         host = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         host = text.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(host))
+        return str(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         return ""
 

@@ -242,9 +242,12 @@ class Endpoint:
             if request.headers[hdrs.EXPECT].lower() != "100-continue":
                 raise _ExpectationFailed
         except LivemanError as error:
-            response = response_to(request, _problem(error))
-            response.force_close()
-            return response
+            return _refused(request, error)
+        except web.HTTPException as error:
+            return _refused(request, _translated(error))
+        except Exception:
+            log.exception("a check failed", method=hosted.method, path=_shown(hosted))
+            return _refused(request, LivemanError())
         if signal is not None:
             request[_INVITED] = (hosted, signal)
         if request.version == HttpVersion11:
@@ -348,6 +351,17 @@ def _json(data: Any) -> bytes:
 
 
 def _translated(error: web.HTTPException) -> LivemanError:
-    translated = LivemanError(error.text or error.reason)
+    """With its headers, such as the Location of a host's page to log in."""
+    headers = {
+        name: value for name, value in error.headers.items() if not name.lower().startswith("content-")
+    }
+    translated = LivemanError(error.text or error.reason, headers=headers)
     translated.status = error.status
     return translated
+
+
+def _refused(request: web.Request, error: LivemanError) -> web.Response:
+    """The answer to a request whose body is not wanted any more."""
+    response = response_to(request, _problem(error))
+    response.force_close()
+    return response

@@ -3,8 +3,10 @@
 | where | which requests |
 |---|---|
 | ``Authorization: Bearer``, ``Basic`` | all |
-| the cookie of the dashboard | all; what changes anything only from Liveman's own pages |
 | ``?token=`` | those that players and event sources make, which cannot set headers |
+| the cookie of the dashboard | all; what changes anything only from Liveman's own pages |
+
+The first of them that there is counts, whether it is good or not.
 """
 
 import base64
@@ -48,21 +50,13 @@ def shown(inbound: Inbound, rule: Rule, client: Client) -> Token | Password | No
         raise BadRequest("There are several Authorization headers; send one.")
     if values:
         return _authorization(values[0])
-    if (token := _cookie_token(inbound, client)) is not None:
-        if inbound.method not in _SAFE and not _same_origin(inbound, client):
-            raise NotAllowed("The cookie is for Liveman's own pages alone; others send a token.")
+    if rule.query_token and (token := _query_token(inbound.query)) is not None:
         return token
-    if rule.query_token:
-        tokens = [
-            unquote_plus(value)
-            for name, _, value in (item.partition("=") for item in inbound.query.split("&"))
-            if unquote_plus(name) == "token"
-        ]
-        if len(tokens) > 1:
-            raise BadRequest("There are several tokens in the query; send one.")
-        if tokens and tokens[0]:
-            return _token(tokens[0])
-    return None
+    # Last, as browsers send it with everything, also where it is no good any more.
+    token = _cookie_token(inbound, client)
+    if token is not None and inbound.method not in _SAFE and not _same_origin(inbound, client):
+        raise NotAllowed("The cookie is for Liveman's own pages alone; others send a token.")
+    return token
 
 
 def cookie_name(scheme: str) -> str:
@@ -104,6 +98,14 @@ def _password(text: str) -> Password:
     if not colon:
         raise NotAuthenticated("Basic credentials are base64 of `name:password` in UTF-8.")
     return Password(name, password)
+
+
+def _query_token(query: str) -> Token | None:
+    pairs = (item.partition("=") for item in query.split("&"))
+    tokens = [unquote_plus(value) for name, _, value in pairs if unquote_plus(name) == "token"]
+    if len(tokens) > 1:
+        raise BadRequest("There are several tokens in the query; send one.")
+    return _token(tokens[0]) if tokens and tokens[0] else None
 
 
 def _cookie_token(inbound: Inbound, client: Client) -> Token | None:

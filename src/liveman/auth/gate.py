@@ -70,17 +70,20 @@ class Gate:
     async def identify(self, inbound: Inbound, rule: Rule) -> Identity:
         """Who asks. Raises NotAuthenticated, BadRequest, NotAllowed, TooMany, Unavailable."""
         if inbound.method == "POST":
-            _take(self._by_address, client_network(inbound.address))
+            self.count(inbound)
         identity = await self._identity(inbound, rule)
         if inbound.method == "POST" and identity is not ANYONE:
             _take(self._by_subject, identity.subject)
         return identity
 
+    def count(self, inbound: Inbound) -> None:
+        """One more POST from this address. Raises TooMany."""
+        _take(self._by_address, client_network(inbound.address))
+
     async def login(self, inbound: Inbound, username: str, password: str) -> bool:
         """Whether the account has this password. Raises TooMany after too many failures, and Unavailable."""
-        if self.passwords.knows(username, password):
-            return True
         who = (client_network(inbound.address), username)
+        # Also where the password is right: else a guess would be told from all others by its answer.
         if wait := self.failures.take(who, time.monotonic()):
             raise TooMany("Too many failed logins; try again later.", retry_after=wait)
         right = False
@@ -106,15 +109,16 @@ class Gate:
 
     def _check_quotas(self, asked: "Seat") -> None:
         action, stream, subject = asked.action, asked.stream, asked.identity.subject
+        quotas = self.auth.quotas
         seats = [seat for seat in self._seats if seat.action == action]
         of_stream = of_subject = 0
-        if action == "subscribe":
+        if action == "subscribe" and quotas.subscribers_per_stream:
             waiting = sum(1 for seat in seats if seat.waiting and seat.stream == stream)
             of_stream = self.subscribers(stream) + waiting
-        if asked.identity is not ANYONE:
+        if asked.identity is not ANYONE and quotas.of_subject(action):
             mine = sum(1 for seat in seats if seat.identity.subject == subject)
             of_subject = self.live.count(subject, action) + mine
-        check_quotas(self.auth.quotas, action, of_stream=of_stream, of_subject=of_subject)
+        check_quotas(quotas, action, of_stream=of_stream, of_subject=of_subject)
 
     async def consult(self, inbound: Inbound, action: Action) -> None:
         """Ask the outside service, if there is one and the asker is nobody who may do everything anyway."""
@@ -137,6 +141,8 @@ class Gate:
             found = self.ask_host(inbound.request)
             identity = await found if inspect.isawaitable(found) else found
             if identity is not None:
+                if identity.undecided and self.webhook is None:
+                    raise NotAuthenticated
                 return self._unless_revoked(identity)
         if not self.closed:
             return ANYONE

@@ -8,8 +8,8 @@ subject, and for failed logins by address and name (`login_failures`).
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Literal
 
+from liveman.access import Action
 from liveman.config import Quotas
 from liveman.errors import NotAllowed, TooMany
 
@@ -107,20 +107,18 @@ def client_network(address: str) -> str:
     return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
-def check_quotas(
-    quotas: Quotas, action: Literal["publish", "subscribe"], *, of_stream: int, of_subject: int
-) -> None:
+def check_quotas(quotas: Quotas, action: Action, *, of_stream: int, of_subject: int) -> None:
     """One more session may begin. The counts are those of this action's sessions that there are already.
 
     Raises TooMany (429) for the subject's quota: that one has too many, and can end some. Raises NotAllowed
     (403) for the stream's: it is full, whoever asks. Neither names a Retry-After, since time alone changes
     nothing.
     """
+    most = quotas.of_subject(action)
     if action == "publish":
-        what, most, most_of_stream = "published streams", quotas.publishers_per_subject, 0
+        what, most_of_stream = "published streams", 0
     else:
-        what, most = "subscriptions", quotas.subscribers_per_subject
-        most_of_stream = quotas.subscribers_per_stream
+        what, most_of_stream = "subscriptions", quotas.subscribers_per_stream
     if most and of_subject >= most:
         raise TooMany(f"You have {of_subject} {what} of the {most} that you may have at once; end one first.")
     if most_of_stream and of_stream >= most_of_stream:

@@ -34,6 +34,7 @@ class Live:
     _enough: int = field(default=_LEAST_SWEPT, init=False)
 
     def add(self, session: Session, identity: Identity) -> None:
+        self.remove(session)  # A node that names two alike has only the later one.
         self._sessions[session] = identity
         self._of_subject.setdefault(identity.subject, set()).add(session)
         if len(self._sessions) > self._enough:

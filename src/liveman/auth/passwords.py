@@ -65,10 +65,6 @@ class Passwords:
         self._owner = TaskOwner()
         self._flights: dict[bytes, asyncio.Task[bool]] = {}
 
-    def knows(self, username: str, password: str) -> bool:
-        """Whether this is known to be right without a hash; then it needs no `verify`, nor counts as try."""
-        return self._knows(username, self._digest(username, _encoded(password)))
-
     def has(self, username: str) -> bool:
         """Whether there is such an account; for logs alone, as nobody else may learn it."""
         return username in self._hashes or username in self._known

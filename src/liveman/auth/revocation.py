@@ -56,10 +56,15 @@ class Revocations:
         """From now on it is refused, here at once. Raises DatabaseError, and then nothing has changed."""
         assert self._database is not None
         now = int(self.clock())
-        async with self._database.transaction() as queries:
-            await queries.execute(_FORGET, [now])
-            await queries.execute(_KEEP, [token_id, now + LONGEST_SECONDS + _LEEWAY])
-            await queries.announce(_CHANNEL, token_id)
+        try:
+            async with self._database.transaction() as queries:
+                await queries.execute(_FORGET, [now])
+                await queries.execute(_KEEP, [token_id, now + LONGEST_SECONDS + _LEEWAY])
+                await queries.announce(_CHANNEL, token_id)
+        except asyncio.CancelledError:
+            # Nobody can tell whether it is kept.
+            self._take_in(token_id)
+            raise
         self._take_in(token_id)
 
     async def _follow(self, database: Database) -> None:

@@ -60,6 +60,7 @@ class TokenRequest:
 def routes(gate: Gate) -> list[Route]:
     async def login(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
+        gate.count(inbound)
         asked = await read_json(request, Login)
         name = asked.username if gate.passwords.has(asked.username) else "nobody"
         inbound.identity = Identity(name)
@@ -92,10 +93,8 @@ def routes(gate: Gate) -> list[Route]:
         if maker.expires_at is not None and expires_at > maker.expires_at:
             left = max(int(maker.expires_at - time.time()), 0)
             raise NotAllowed(f"A token cannot outlive the one that it is made with, which has {left} s left.")
-        token = gate.tokens.make(
-            stream=asked.id, mode=asked.mode, expires_at=expires_at, subject=maker.subject
-        )
-        made = gate.tokens.known(token) or await gate.tokens.identify(token)
+        token = gate.tokens.make(stream=asked.id, mode=asked.mode, expires_at=expires_at)
+        made = await gate.tokens.identify(token)
         audit(inbound, "token made", token=made.token_id, stream=asked.id, mode=asked.mode, until=expires_at)
         return _token(token)
 

@@ -104,10 +104,11 @@ class Tokens:
             self._remember(token, identity)
         return identity
 
-    def make(self, *, stream: str, mode: int, expires_at: float, subject: str) -> str:
+    def make(self, *, stream: str, mode: int, expires_at: float, subject: str = "") -> str:
         """A token that Liveman and its nodes accept, with a name of its own (``jti``).
 
-        ``stream``: one, or ``*``; ``expires_at``: Unix seconds. Raises ConfigError without a secret.
+        ``stream``: one, or ``*``; ``expires_at``: Unix seconds; ``subject``: whose it is, empty: it stands
+        for itself. Raises ConfigError without a secret.
         """
         if self._secret is None:
             raise ConfigError(Fault("auth.secret", "is empty; tokens are signed with it"))
@@ -116,7 +117,7 @@ class Tokens:
             "exp": int(expires_at),
             "mode": mode,
             "jti": secrets.token_hex(16),
-            "sub": subject,
+            **({"sub": subject} if subject else {}),
         }
         return build_jws(claims, self._secret)
 

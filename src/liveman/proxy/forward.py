@@ -154,9 +154,17 @@ class Forwarder:
     async def direct(self, inbound: Inbound, action: Action) -> None:
         """POST /api/whip/{alias}/{stream}, /api/whep/…: to that node, as relays do."""
         node = self.node_named(unquote(inbound.segments[2]))
-        role: Role = "relay" if self.new_relay(inbound, action) else action
-        offer = _offer(inbound, action, await read_body(inbound), role=role, direct=True)
-        return await self._finish(inbound, offer, await self.attempts.offer(inbound, node, offer))
+        if self.new_relay(inbound, action):
+            offer = _offer(inbound, action, await read_body(inbound), role="relay", direct=True)
+            return await self._finish(inbound, offer, await self.attempts.offer(inbound, node, offer))
+        seat = await self.admission.admit(inbound, action)
+        try:
+            offer = _offer(inbound, action, await read_body(inbound), direct=True)
+            seat.waiting = False
+            made = await self.attempts.offer(inbound, node, offer)
+            return await self._finish(inbound, offer, made, seat)
+        finally:
+            seat.leave()
 
     def new_relay(self, inbound: Inbound, action: Action) -> Identity | None:
         """The relay that makes its session at a node, by its token; None: it shows no fresh one."""
