@@ -82,6 +82,8 @@ PURE = {
     "liveman.proxy.headers",
     "liveman.proxy.http1",
     "liveman.proxy.routing",
+    "liveman.demo.cutting",
+    "liveman.demo.manifest",
     "liveman.recording.playback",
     "liveman.recording.ranges",
 }

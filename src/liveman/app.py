@@ -24,7 +24,7 @@ from liveman.cluster.operations import routes as operation_routes
 from liveman.cluster.registry import Registry
 from liveman.cluster.routes import routes as cluster_routes
 from liveman.cluster.store import Store
-from liveman.config import Config, ExtraIce
+from liveman.config import Config, ExtraIce, FsStorage
 from liveman.database import Database, cluster_secret, open_database
 from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
 from liveman.forwarded import Network, parse_networks
@@ -252,9 +252,14 @@ class _Rooms:
     async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:
         from liveman.demo.nodes import buildin_nodes
 
-        liveion = self.config.liveion
+        liveion, storage = self.config.liveion, self.config.recorder.storage
         nodes = await stack.enter_async_context(
-            buildin_nodes(liveion.count, address=liveion.address, sub_max=liveion.sub_max)
+            buildin_nodes(
+                liveion.count,
+                address=liveion.address,
+                sub_max=liveion.sub_max,
+                recordings=storage.root if isinstance(storage, FsStorage) else "",
+            )
         )
         for node in nodes:
             self.cluster.add(

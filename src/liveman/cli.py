@@ -9,7 +9,7 @@ import click
 
 from liveman import logs, settings
 from liveman.app import create_app, inspect, load_config
-from liveman.config import Config, Database, ExtraIce, Liveion, Secret
+from liveman.config import Config, Database, ExtraIce, FsStorage, Liveion, Recorder, Secret
 from liveman.errors import ConfigError, LivemanError
 from liveman.ice.installed import installed
 from liveman.server import forever, run, serving
@@ -143,6 +143,7 @@ async def _demo(folder: Path, once: bool) -> int:
         database=Database(url=Secret(f"sqlite://{folder}/liveman.db?mode=rwc")),
         extra_ice=ExtraIce(ice_servers=({"urls": ["stun:stun.l.google.com:19302"]},)),
         liveion=Liveion(count=3, sub_max=1),
+        recorder=Recorder(storage=FsStorage(root=str(folder / "recordings"))),
     )
     async with serving(create_app(config), "127.0.0.1:8888", else_any_port=True) as url:
         return await tour(url, say=click.echo, stay=None if once else forever)

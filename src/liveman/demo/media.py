@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import aiortc.rtcrtpreceiver
 from aiortc import MediaStreamTrack, RTCRtpCodecParameters, RTCRtpReceiver
@@ -17,7 +17,7 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamError
 from av import Packet
 
-__all__ = ["ForwardTrack", "Hub", "forward_encoded_frames"]
+__all__ = ["ForwardTrack", "Hub", "Tap", "forward_encoded_frames"]
 
 _QUEUED = 256
 _KEYFRAME_INTERVAL = 0.5
@@ -85,12 +85,23 @@ class ForwardTrack(MediaStreamTrack):
         super().stop()
 
 
+class Tap(Protocol):
+    """One who takes what a publisher sends and is no viewer."""
+
+    def push(self, packet: "Packet[Any]", *, is_keyframe: bool) -> None:
+        """Called with each frame; must not block."""
+
+    def end(self) -> None:
+        """Called when the publisher ends."""
+
+
 class Hub:
     """One kind of media of one stream: from its publisher, whoever that is now, to all its viewers."""
 
     def __init__(self, kind: str, epoch: float) -> None:
         self.kind = kind
         self.tracks: set[ForwardTrack] = set()
+        self.taps: set[Tap] = set()
         self._epoch = epoch
         self._keyframe_wanted = False
 
@@ -106,6 +117,13 @@ class Hub:
 
     async def forward(self, receiver: RTCRtpReceiver, codec: RTCRtpCodecParameters) -> None:
         """Hand on what this publisher sends, until it ends."""
+        try:
+            await self._forward(receiver, codec)
+        finally:
+            for tap in self.taps:
+                tap.end()
+
+    async def _forward(self, receiver: RTCRtpReceiver, codec: RTCRtpCodecParameters) -> None:
         start: int | None = None
         asked = 0.0
         while True:
@@ -122,6 +140,8 @@ class Hub:
             for track in self.tracks:
                 if track.codec.mimeType == codec.mimeType:
                     track.push(packet, is_keyframe=is_keyframe)
+            for tap in self.taps:
+                tap.push(packet, is_keyframe=is_keyframe)
             if self._keyframe_wanted and time.monotonic() - asked > _KEYFRAME_INTERVAL:
                 asked = time.monotonic()
                 self._keyframe_wanted = False

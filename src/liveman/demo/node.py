@@ -1,7 +1,7 @@
 """A built-in node: a live777 node on aiortc, in a process of its own.
 
-``python -m liveman.demo.node [--listen HOST:PORT] [--sub-max N] [--until-eof]`` prints one line of JSON,
-``{"url": "http://…"}``, when it listens. It ends on SIGTERM and SIGINT, with ``--until-eof`` also when its
+``python -m liveman.demo.node [--listen HOST:PORT] [--sub-max N] [--recordings FOLDER] [--until-eof]`` prints
+one line of JSON, ``{"url": "http://…"}``, when it listens. It ends on SIGTERM and SIGINT, with ``--until-eof`` also when its
 standard input ends, so that it never outlives its parent. From the environment: LIVEMAN_NODE_TOKEN, the
 token it wants, and LIVEMAN_NODE_ICE_SERVERS, a JSON array of RTCIceServer dictionaries that it offers.
 """
@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
@@ -25,12 +26,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m liveman.demo.node", description="A built-in node.")
     parser.add_argument("--listen", default="127.0.0.1:0", help="host:port, port 0: any free one")
     parser.add_argument("--sub-max", type=int, default=65_535, help="the each_stream_max_sub that it reports")
+    parser.add_argument("--recordings", type=Path, help="where it records; without it, it has no recorder")
     parser.add_argument("--until-eof", action="store_true", help="end when the standard input ends")
     options = parser.parse_args()
     settings = NodeSettings(
         sub_max=options.sub_max,
         token=os.environ.get("LIVEMAN_NODE_TOKEN", ""),
         ice_servers=json.loads(os.environ.get("LIVEMAN_NODE_ICE_SERVERS", "[]")),
+        recordings=options.recordings,
     )
     configure("warn")
     forward_encoded_frames()

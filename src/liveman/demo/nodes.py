@@ -51,12 +51,15 @@ async def buildin_nodes(
     sub_max: int = 65_535,
     token: Secret = _NO_TOKEN,
     ice_servers: Sequence[Mapping[str, Any]] = (),
+    recordings: str = "",
 ) -> AsyncIterator[list[BuildinNode]]:
     """Run so many nodes; when the context ends, or this process in whatever way, they end too.
 
     ``address`` is ``host:port``; node i listens on port + i, or with port 0 on any free one. Every node
-    reports ``sub_max``, wants ``token``, and offers ``ice_servers`` (RTCIceServer dictionaries). Raises
-    LivemanError when aiortc is not installed or a node does not start.
+    reports ``sub_max``, wants ``token``,
+    offers ``ice_servers`` (RTCIceServer dictionaries), and records below ``recordings``, a folder;
+    empty: it has no recorder. Raises LivemanError when aiortc is not installed or a
+    node does not start.
     """
     need_aiortc()
     host, _, port = address.rpartition(":")
@@ -70,7 +73,8 @@ async def buildin_nodes(
         children = [_Child(f"buildin-{i}", f"{host}:{port}") for i, port in enumerate(ports)]
         tasks = await stack.enter_async_context(TaskOwner())
         stack.push_async_callback(_end, children)
-        starts = (child.start(tasks, sub_max, environment) for child in children)
+        options = ["--sub-max", str(sub_max), *(["--recordings", recordings] if recordings else [])]
+        starts = (child.start(tasks, options, environment) for child in children)
         nodes = await asyncio.gather(*starts, return_exceptions=True)
         for node in nodes:
             if isinstance(node, BaseException):
@@ -90,11 +94,13 @@ class _Child:
         self._last_lines: deque[str] = deque(maxlen=20)
         self._is_ending = False
 
-    async def start(self, tasks: TaskOwner, sub_max: int, environment: Mapping[str, str]) -> BuildinNode:
+    async def start(
+        self, tasks: TaskOwner, options: Sequence[str], environment: Mapping[str, str]
+    ) -> BuildinNode:
         # A session of its own keeps the terminal's Ctrl-C from it: its parent ends it, in order.
         process = self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "liveman.demo.node", "--until-eof"),
-            *("--listen", self._address, "--sub-max", str(sub_max)),
+            *("--listen", self._address, *options),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -2,15 +2,19 @@
 
 import asyncio
 import hmac
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from attrs import field, frozen
 
+from liveman.demo.bodies import encoded, json_body, json_response
+from liveman.demo.record_routes import RECORDER, TYPELESS, record_routes
+from liveman.demo.recorder import Recorder
 from liveman.demo.refusal import Refused
 from liveman.demo.sdp import parse_fragment
 from liveman.demo.streams import Sfu
@@ -37,6 +41,8 @@ class NodeSettings:
     """What Authorization has to hold behind ``Bearer``; empty: anything goes."""
     ice_servers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """RTCIceServer dictionaries (``urls``, ``username``, ``credential``) for the Link lines."""
+    recordings: Path | None = None
+    """The folder below which it records; None: it has no recorder."""
 
 
 def create_node_app(settings: NodeSettings) -> web.Application:
@@ -44,21 +50,25 @@ def create_node_app(settings: NodeSettings) -> web.Application:
     app = web.Application(client_max_size=_LARGEST_BODY)
     node = _Node(settings)
     app.router.add_route("*", r"/{path:[\s\S]*}", node.answer)
-    app.cleanup_ctx.append(_sfu)
+    app.cleanup_ctx.append(lambda app: _sfu(app, settings.recordings))
     app.on_shutdown.append(node.shut_down)
     app.on_response_prepare.append(_set_headers)
     return app
 
 
-async def _sfu(app: web.Application) -> Any:
-    async with Sfu() as sfu:
-        app[_SFU] = sfu
+async def _sfu(app: web.Application, recordings: Path | None) -> Any:
+    async with AsyncExitStack() as stack:
+        sfu = app[_SFU] = await stack.enter_async_context(Sfu())
+        if recordings is not None:
+            app[RECORDER] = await stack.enter_async_context(Recorder(recordings, sfu.streams))
         yield
 
 
-async def _set_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Vary"] = _VARY
     del response.headers["Server"]
+    if request.get(TYPELESS):
+        del response.headers["Content-Type"]
 
 
 _Handler = Callable[..., Awaitable[web.StreamResponse]]
@@ -69,7 +79,7 @@ class _Node:
         self._settings = settings
         self._links = [link for server in settings.ice_servers for link in _links(server)]
         self._is_ending = False
-        routes: dict[str, dict[str, _Handler]] = {
+        routes: dict[str, Mapping[str, _Handler]] = {
             "/whip/{}": {"POST": self.whip},
             "/whep/{}": {"POST": self.whep},
             "/session/{}/{}": {
@@ -89,6 +99,7 @@ class _Node:
             "/api/strategy/": {"GET": self.strategy},
             "/api/info": {"GET": self.info},
             "/metrics": {"GET": self.metrics},
+            **record_routes(),
         }
         self._routes = [
             (re.compile(path.replace("{}", "([^/]+)")), handlers) for path, handlers in routes.items()
@@ -162,20 +173,20 @@ class _Node:
         return web.Response(status=204)
 
     async def change_session(self, request: web.Request, stream: str, session_id: str) -> web.Response:
-        change = await _json(request, {"kind": str, "enabled": bool})
+        change = await json_body(request, {"kind": str, "enabled": bool})
         session = request.app[_SFU].find(stream, session_id, "stream not exists")
         if change["kind"] not in ("audio", "video"):
             raise Refused(500, "kind unspecified")
         if session:
             session.enable(change["kind"], change["enabled"])
-        return _to_json({})
+        return json_response({})
 
     async def layers(self, request: web.Request, stream: str, session_id: str) -> web.Response:
         request.app[_SFU].find(stream, session_id, "stream not exists")
         raise Refused(500, "not layers")  # no simulcast here, so there is never one
 
     async def select_layer(self, request: web.Request, stream: str, session_id: str) -> web.Response:
-        await _json(request, {"encodingId": str})
+        await json_body(request, {"encodingId": str})
         return self._show_video(request, stream, session_id, True)
 
     async def unselect_layer(self, request: web.Request, stream: str, session_id: str) -> web.Response:
@@ -188,13 +199,13 @@ class _Node:
         return web.Response(text="")
 
     async def streams(self, request: web.Request) -> web.Response:
-        return _to_json(await request.app[_SFU].snapshot(request.query.getall("streams", [])))
+        return json_response(await request.app[_SFU].snapshot(request.query.getall("streams", [])))
 
     async def stream(self, request: web.Request, stream: str) -> web.Response:
         found = await request.app[_SFU].snapshot([stream])
         if not found:
             raise Refused(404, stream)
-        return _to_json(found[0])
+        return json_response(found[0])
 
     async def create_stream(self, request: web.Request, stream: str) -> web.Response:
         request.app[_SFU].create(stream)
@@ -206,7 +217,7 @@ class _Node:
 
     async def cascade(self, request: web.Request, stream: str) -> web.Response:
         """Begin a relay: the answer comes before it is connected, and says nothing of how that goes."""
-        body = await _json(request, {})
+        body = await json_body(request, {})
         told = {key: body.get(key) or "" for key in ("token", "sourceUrl", "targetUrl")}
         if not all(isinstance(value, str) for value in told.values()):
             raise Refused(422, f"Failed to deserialize the JSON body: {', '.join(told)} have to be strings")
@@ -231,7 +242,7 @@ class _Node:
         is_idle = False
         while not self._is_ending:
             rings = sfu.bell.rings
-            message = b"data: " + _encoded(await sfu.snapshot(names)) + b"\n\n"
+            message = b"data: " + encoded(await sfu.snapshot(names)) + b"\n\n"
             try:
                 async with asyncio.timeout(SSE_STALLED):
                     if message != sent:
@@ -252,7 +263,7 @@ class _Node:
         app[_SFU].bell.ring()
 
     async def strategy(self, _request: web.Request) -> web.Response:
-        return _to_json(
+        return json_response(
             {
                 "each_stream_max_sub": self._settings.sub_max,
                 "cascade_push_close_sub": False,
@@ -264,8 +275,9 @@ class _Node:
         )
 
     async def info(self, _request: web.Request) -> web.Response:
-        return _to_json(
-            {"version": "v0.9.0-buildin", "gitHash": "", "buildTime": "", "features": ["cascade"]}
+        features = ["cascade", "recorder"] if self._settings.recordings else ["cascade"]
+        return json_response(
+            {"version": "v0.9.0-buildin", "gitHash": "", "buildTime": "", "features": features}
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -312,23 +324,3 @@ async def _body(request: web.Request, wanted: str) -> str:
         return (await request.read()).decode()
     except UnicodeDecodeError:
         raise Refused(400, "Request body didn't contain valid UTF-8") from None
-
-
-async def _json(request: web.Request, members: Mapping[str, type]) -> dict[str, Any]:
-    if request.content_type != "application/json":
-        raise Refused(415, "Expected request with `Content-Type: application/json`")
-    try:
-        value = json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise Refused(400, "Failed to parse the request body as JSON") from None
-    if not isinstance(value, dict) or any(not isinstance(value.get(key), t) for key, t in members.items()):
-        raise Refused(422, f"Failed to deserialize the JSON body: it needs {', '.join(members)}")
-    return value
-
-
-def _encoded(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
-
-
-def _to_json(value: Any) -> web.Response:
-    return web.Response(body=_encoded(value), headers={"Content-Type": "application/json"})
