@@ -210,8 +210,11 @@ class _Rooms:
             failover_seconds=config.cluster.placement_timeout_ms / 1000,
             admission=self.gate,
         )
-        self.recordings = Recordings(self.cluster, config.auto_record, config.record_sync)
-        self.objects = Objects(storage_for(config.recorder.storage), config.playback)
+        storage = storage_for(config.recorder.storage)
+        self.objects = Objects(storage, config.playback)
+        self.recordings = Recordings(
+            self.cluster, config.auto_record, config.record_sync, config.retention, storage
+        )
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         config = self.config

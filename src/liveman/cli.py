@@ -9,6 +9,7 @@ import click
 
 from liveman import logs, settings
 from liveman.app import create_app, inspect, load_config
+from liveman.cli_recordings import recordings
 from liveman.config import Config, Database, ExtraIce, FsStorage, Liveion, Recorder, Secret
 from liveman.errors import ConfigError, LivemanError
 from liveman.ice.installed import installed
@@ -92,6 +93,9 @@ def hash_password() -> None:
         click.echo(passwords.hash_password(text))
     except ValueError as error:
         raise LivemanError(f"The password {error}.") from None
+
+
+_liveman.add_command(recordings)
 
 
 def main() -> None:

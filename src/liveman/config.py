@@ -36,6 +36,7 @@ __all__ = [
     "RateLimits",
     "RecordSync",
     "Recorder",
+    "Retention",
     "S3Storage",
     "Secret",
     "Storage",
@@ -243,6 +244,18 @@ class Playback:
 
 
 @frozen
+class Retention:
+    """Which recordings are deleted, with their objects, and when. Nothing is unless a limit is set."""
+
+    max_age_days: Annotated[int, Between(0, 36_500)] = 0
+    """Those that began longer ago, days; 0: none for their age."""
+    max_bytes: Annotated[int, Between(0, 2**62)] = 0
+    """The oldest, while all together have more bytes; 0: none for their size."""
+    streams: tuple[Annotated[str, forms.filled], ...] = ("*",)
+    """Globs of the streams that this is about; the others keep theirs, and do not count."""
+
+
+@frozen
 class Cluster:
     """How the nodes are watched and chosen."""
 
@@ -301,6 +314,7 @@ class Config:
     auto_record: AutoRecord = AutoRecord()
     record_sync: RecordSync = RecordSync()
     playback: Playback = Playback()
+    retention: Retention = Retention()
     cluster: Cluster = Cluster()
     nodes: tuple[NodeConfig, ...] = ()
     liveion: Liveion = Liveion()

@@ -27,7 +27,7 @@ __all__ = ["describe", "find_file", "read", "structure"]
 PLACES = ("./liveman.toml", "/etc/live777/liveman.toml")
 
 #: Sections that are validated, and have no effect until their part of Liveman is there.
-WITHOUT_EFFECT = ("net4mqtt", "auto_record", "record_sync")
+WITHOUT_EFFECT = ("net4mqtt",)
 
 _LARGEST = 1024 * 1024
 

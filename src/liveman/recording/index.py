@@ -33,6 +33,8 @@ class Recording:
     duration_ms: int | None
     mpd_path: str
     status: Status
+    bytes: int | None
+    """Of all its objects; None: nobody has looked."""
 
     @property
     def place(self) -> Place:
@@ -51,7 +53,10 @@ class Index:
         self._queries = load_queries("liveman.recording")
 
     async def put(self, node: str, rows: Sequence[Recorded]) -> None:
-        """What a node tells, all of it or nothing; it is committed when this returns."""
+        """What a node tells, all of it or nothing; it is committed when this returns.
+
+        ``node``: "" for what was found in the storage, of which the node is not known.
+        """
         now = datetime.now(UTC).isoformat()
         sessions = [
             (
@@ -69,6 +74,9 @@ class Index:
         ]
         days = {(row.stream, row.start // _DAY_US) for row in rows}
         async with self._database.transaction() as queries:
+            if node:
+                found = [(row.mpd_path.rpartition("/")[0], row.mpd_path) for row in rows]
+                await queries.execute_many(self._queries["drop_found"], found)
             await queries.execute_many(self._queries["put_session"], sessions)
             await queries.execute_many(
                 self._queries["put_day"],
@@ -102,6 +110,21 @@ class Index:
         """Recordings that have ended and began before this moment, the oldest first."""
         rows = await self._ask("oldest", before, *(after or (-1, "", "")), limit)
         return [_entry(row) for row in rows]
+
+    async def put_bytes(self, recording: Recording, count: int) -> None:
+        """How large a recording is."""
+        await self._database.execute(
+            self._queries["put_bytes"], (recording.node, recording.stream, recording.record, count)
+        )
+
+    async def is_alone(self, recording: Recording) -> bool:
+        """Whether no other recording lies in its folder, as those of older nodes may."""
+        key = recording.folder, recording.node, recording.stream, recording.record
+        return not await self._ask("others_in_folder", *key)
+
+    async def has(self, mpd_path: str) -> bool:
+        """Whether a manifest is that of a recording."""
+        return bool(await self._ask("has_manifest", mpd_path.rpartition("/")[0], mpd_path))
 
     async def drop(self, entries: Iterable[Recording]) -> None:
         """Forget recordings whose objects are gone."""
@@ -146,4 +169,5 @@ def _entry(row: Row) -> Recording:
         duration_ms=row["duration_ms"],
         mpd_path=row["mpd_path"],
         status=row["status"],
+        bytes=row["bytes"],
     )

@@ -13,6 +13,10 @@ ON CONFLICT (node, stream, record) DO UPDATE SET
         ELSE excluded.status
     END;
 
+-- name: drop_found
+-- A recording that was found in the storage, now that its node tells of it: $1 is the folder, $2 the manifest.
+DELETE FROM recording_sessions WHERE folder = $1 AND mpd_path = $2 AND node = '';
+
 -- name: put_day
 -- The day's newest manifest of a stream that has a recording then: $2 to $4 are the day, $5 to $6 its first and
 -- last microsecond.
@@ -45,7 +49,7 @@ SELECT stream FROM known WHERE stream IS NOT NULL ORDER BY stream;
 
 -- name: page
 -- A stream's recordings that began from $2 to $3, the newest first, after the one that $4 to $6 name.
-SELECT node, stream, record, start_us, end_us, duration_ms, mpd_path, status
+SELECT node, stream, record, start_us, end_us, duration_ms, mpd_path, status, bytes
 FROM recording_sessions
 WHERE stream = $1 AND start_us BETWEEN $2 AND $3 AND (start_us, node, record) < ($4, $5, $6)
 ORDER BY start_us DESC, node DESC, record DESC
@@ -57,11 +61,24 @@ SELECT DISTINCT stream FROM recording_sessions WHERE folder = $1 LIMIT 2;
 
 -- name: oldest
 -- The recordings that have ended and began before $1, the oldest first, after the one that $2 to $4 name.
-SELECT node, stream, record, start_us, end_us, duration_ms, folder, mpd_path, status
+SELECT node, stream, record, start_us, end_us, duration_ms, mpd_path, status, bytes
 FROM recording_sessions
 WHERE start_us < $1 AND status <> 'Active' AND (start_us, node, record) > ($2, $3, $4)
 ORDER BY start_us, node, record
 LIMIT $5;
+
+-- name: put_bytes
+-- How large a recording is that has ended.
+UPDATE recording_sessions SET bytes = $4 WHERE node = $1 AND stream = $2 AND record = $3;
+
+-- name: others_in_folder
+-- Another recording that lies in the same folder, as older nodes made them.
+SELECT 1 AS found FROM recording_sessions
+WHERE folder = $1 AND NOT (node = $2 AND stream = $3 AND record = $4) LIMIT 1;
+
+-- name: has_manifest
+-- Whether a manifest is that of a recording in the index.
+SELECT 1 AS found FROM recording_sessions WHERE folder = $1 AND mpd_path = $2 LIMIT 1;
 
 -- name: drop_session
 -- Its objects are gone.

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from attrs import define, field
 
 from liveman.cluster import Cluster
-from liveman.config import AutoRecord, RecordSync
+from liveman.config import AutoRecord, RecordSync, Retention
 from liveman.database import Database
 from liveman.recording.index import Index
 from liveman.recording.recorder import Recorder
+from liveman.recording.retention import Keeper
+from liveman.recording.store import Storage
 from liveman.recording.sync import Sync
 
 __all__ = ["Recordings"]
@@ -22,6 +24,8 @@ class Recordings:
     cluster: Cluster
     auto_record: AutoRecord
     record_sync: RecordSync
+    retention: Retention
+    storage: Storage
     index: Index = field(init=False)
     recorder: Recorder = field(init=False)
 
@@ -31,7 +35,8 @@ class Recordings:
         self.index = Index(database)
         self.recorder = Recorder(self.cluster, self.auto_record, database.leadership)
         sync = Sync(self.cluster, self.index, self.record_sync, database.leadership)
-        async with self.recorder, sync:
+        keeper = Keeper(self.index, self.storage, self.retention, database.leadership)
+        async with self.recorder, sync, keeper:
             yield
 
     async def stream_of(self, path: str) -> str | None:

@@ -9,6 +9,8 @@ CREATE TABLE recording_sessions (
     folder TEXT NOT NULL,
     mpd_path TEXT NOT NULL,
     status TEXT NOT NULL,
+    -- Of all its objects; NULL: nobody has looked.
+    bytes BIGINT,
     PRIMARY KEY (node, stream, record)
 );
 
