@@ -235,6 +235,7 @@ class _Rooms:
                 await stack.enter_async_context(self.webhook)
             if not self.gate.closed:
                 log.warning("no authentication is configured: everyone may do everything (docs/access.md)")
+            self.relays.leadership = self.database.leadership
             self.relays.public = config.http.public or app.get(LISTENING) or f"http://{config.http.listen}"
             if config.liveion.count:
                 await self._start_buildin_nodes(stack)

@@ -207,5 +207,6 @@ async def relaying(
     given = {"check_attempts": 1, "check_tick_time": 20, **options}
     async with Cluster(declared, options=config.Cluster(max_depth=max_depth), timing=timing) as cluster:
         relays = Relays(cluster, config.Cascade(**given), public=PUBLIC, secret=b"k" * 32)
+        relays.leadership.lead()
         async with relays:
             yield cluster, relays

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from liveman.cluster.registry import Registry
 from liveman.cluster.state import State
 from liveman.cluster.store import Store
 from liveman.config import Database, NodeConfig, Secret
-from liveman.database import open_database
+from liveman.database import Leadership, open_database
 from support.liveman import OFFER, liveman
 
 SDP_TYPE = {"Content-Type": "application/sdp"}
@@ -214,7 +213,9 @@ def deleted(node: FakeNode) -> list[str]:
 @asynccontextmanager
 async def draining(*nodes: Node) -> AsyncIterator[tuple[Cluster, Drains]]:
     async with Cluster(nodes, options=config.Cluster(poll_interval_ms=20), timing=FAST) as cluster:
-        async with Drains(cluster, pause=0.01) as drains:
+        leadership = Leadership()
+        leadership.lead()
+        async with Drains(cluster, leadership, pause=0.01) as drains:
             yield cluster, drains
 
 
@@ -310,8 +311,8 @@ async def test_an_ended_drain_closes_nobody_and_the_node_is_back() -> None:
 
 
 @asynccontextmanager
-async def client_of(path: Path, *nodes: str | NodeConfig) -> AsyncIterator[ClientSession]:
-    database = Database(url=Secret(f"sqlite://{path}/liveman.db"))
+async def client_of(database_url: str, *nodes: str | NodeConfig) -> AsyncIterator[ClientSession]:
+    database = Database(url=Secret(database_url))
     async with liveman(*nodes, database=database) as url, ClientSession(url) as client:
         yield client
 
@@ -321,9 +322,9 @@ async def ask(client: ClientSession, method: str, path: str, **options: Any) -> 
         return response.status, json.loads(await response.text() or "null")
 
 
-async def test_a_drain_from_its_beginning_to_the_way_back(tmp_path: Path) -> None:
+async def test_a_drain_from_its_beginning_to_the_way_back(database_url: str) -> None:
     """PUT, GET, PUT again, DELETE: the same row each time; new sessions go elsewhere meanwhile."""
-    async with fake_node() as a, fake_node() as b, client_of(tmp_path, a.url, b.url) as client:
+    async with fake_node() as a, fake_node() as b, client_of(database_url, a.url, b.url) as client:
         serves(a, stream("x", ["p"], ["v"]))
         await until(lambda: a.asked("GET /api/streams/") > 2)
         now = time.time()
@@ -356,9 +357,9 @@ async def test_a_drain_from_its_beginning_to_the_way_back(tmp_path: Path) -> Non
         assert (await ask(client, "GET", "/api/nodes/"))[1][0]["draining"] is False
 
 
-async def test_a_drain_ends_at_its_deadline(tmp_path: Path) -> None:
+async def test_a_drain_ends_at_its_deadline(database_url: str) -> None:
     """All sessions are deleted at the node, and it is done."""
-    async with fake_node() as a, client_of(tmp_path, a.url) as client:
+    async with fake_node() as a, client_of(database_url, a.url) as client:
         serves(a, stream("x", ["p"], ["v"]))
         await ask(client, "PUT", "/api/nodes/n0/drain", json={"deadline": 0.05, "close": True})
         await until(lambda: len(set(deleted(a))) == 2)
@@ -368,28 +369,28 @@ async def test_a_drain_ends_at_its_deadline(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def test_a_drain_survives_a_restart_with_its_deadline(tmp_path: Path) -> None:
+async def test_a_drain_survives_a_restart_with_its_deadline(database_url: str) -> None:
     """The node gets nothing new from the first moment; the deadline is the one that was."""
     async with fake_node() as a:
         serves(a, stream("x", ["p"], ["v"]))
-        async with client_of(tmp_path, a.url) as client:
+        async with client_of(database_url, a.url) as client:
             _, before = await ask(client, "PUT", "/api/nodes/n0/drain", json={"deadline": 3600})
-        async with client_of(tmp_path, a.url) as client:
+        async with client_of(database_url, a.url) as client:
             assert (await ask(client, "GET", "/api/nodes/"))[1][0]["draining"] is True
             _, after = await ask(client, "GET", "/api/nodes/n0/drain")
             assert (after["since"], after["deadline"]) == (before["since"], before["deadline"])
             await ask(client, "PUT", "/api/nodes/n0/drain", json={"deadline": 0.5})
         assert deleted(a) == []
-        async with client_of(tmp_path, a.url) as client:
+        async with client_of(database_url, a.url) as client:
             await until(lambda: len(set(deleted(a))) == 2)
             await ask(client, "DELETE", "/api/nodes/n0/drain")
-        async with client_of(tmp_path, a.url) as client:
+        async with client_of(database_url, a.url) as client:
             assert (await ask(client, "GET", "/api/nodes/"))[1][0]["draining"] is False
 
 
-async def test_a_node_that_is_down_can_be_drained(tmp_path: Path) -> None:
+async def test_a_node_that_is_down_can_be_drained(database_url: str) -> None:
     """So that it gets nothing when it is back."""
-    async with fake_node() as a, client_of(tmp_path, NodeConfig("n0", a.url, mode="poll")) as client:
+    async with fake_node() as a, client_of(database_url, NodeConfig("n0", a.url, mode="poll")) as client:
         await a.stop()
         async with asyncio.timeout(10):
             while (await ask(client, "GET", "/api/nodes/"))[1][0]["health"] != "down":
@@ -400,11 +401,11 @@ async def test_a_node_that_is_down_can_be_drained(tmp_path: Path) -> None:
         await until(lambda: a.received)
 
 
-async def test_a_removed_node_takes_its_drain_along(tmp_path: Path) -> None:
+async def test_a_removed_node_takes_its_drain_along(database_url: str) -> None:
     """A new one of its name is in service, also after a restart."""
     async with fake_node() as a:
         new = {"alias": "new", "url": a.url}
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             await ask(client, "POST", "/api/nodes/", json=new)
             await ask(client, "PUT", "/api/nodes/new/drain", json={})
             assert (await ask(client, "DELETE", "/api/nodes/new"))[0] == 204
@@ -415,44 +416,44 @@ async def test_a_removed_node_takes_its_drain_along(tmp_path: Path) -> None:
             ]
             status, row = await ask(client, "POST", "/api/nodes/", json=new)
             assert (status, row["draining"]) == (201, False)
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             assert (await ask(client, "GET", "/api/nodes/new/drain"))[0] == 404
 
 
 async def test_the_drain_of_a_removed_node_is_forgotten(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No restart hears of it."""
-    async with client_of(tmp_path) as client:
+    async with client_of(database_url) as client:
         await ask(client, "POST", "/api/nodes/", json={"alias": "new", "url": "http://127.0.0.1:1"})
         await ask(client, "PUT", "/api/nodes/new/drain", json={})
         await ask(client, "DELETE", "/api/nodes/new")
-    async with client_of(tmp_path):
+    async with client_of(database_url):
         assert "not there" not in caplog.text
 
 
-async def test_a_new_node_does_not_inherit_the_drain_of_a_declared_one(tmp_path: Path) -> None:
+async def test_a_new_node_does_not_inherit_the_drain_of_a_declared_one(database_url: str) -> None:
     """Which left the configuration while it was drained."""
     async with fake_node() as a:
-        async with client_of(tmp_path, a.url) as client:
+        async with client_of(database_url, a.url) as client:
             await ask(client, "PUT", "/api/nodes/n0/drain", json={})
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             await ask(client, "POST", "/api/nodes/", json={"alias": "n0", "url": a.url})
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             assert (await ask(client, "GET", "/api/nodes/n0/drain"))[0] == 404
 
 
 async def test_a_drain_of_a_node_that_is_not_there_waits(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It left the configuration, and may be back."""
     async with fake_node() as a:
-        async with client_of(tmp_path, a.url) as client:
+        async with client_of(database_url, a.url) as client:
             await ask(client, "PUT", "/api/nodes/n0/drain", json={})
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             assert "a node that is being drained is not there node=n0" in caplog.text
             assert (await ask(client, "GET", "/api/nodes/n0/drain"))[0] == 404
-        async with client_of(tmp_path, a.url) as client:
+        async with client_of(database_url, a.url) as client:
             assert (await ask(client, "GET", "/api/nodes/n0/drain"))[0] == 200
 
 
@@ -476,10 +477,10 @@ async def test_a_drain_of_a_node_that_is_not_there_waits(
     ],
 )
 async def test_what_cannot_be_drained(
-    tmp_path: Path, method: str, alias: str, document: Any, status: int, words: str
+    database_url: str, method: str, alias: str, document: Any, status: int, words: str
 ) -> None:
     """Each with a problem that says why; nothing is drained then."""
-    async with fake_node() as a, client_of(tmp_path, a.url) as client:
+    async with fake_node() as a, client_of(database_url, a.url) as client:
         options = {} if document is None else {"json": document}
         got, problem = await ask(client, method, f"/api/nodes/{alias}/drain", **options)
         assert (got, problem["status"]) == (status, status)

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -27,13 +25,14 @@ from liveman.database import open_database
 from liveman.errors import Conflict, DatabaseError, NotFound
 from liveman.guard import Guard
 from liveman.middleware import mount
+from support.databases import connected
 from support.liveman import liveman
 
 
 @asynccontextmanager
-async def client_of(path: Path, *nodes: str | NodeConfig) -> AsyncIterator[ClientSession]:
-    """Liveman on the database at this path."""
-    database = Database(url=Secret(f"sqlite://{path}/liveman.db"))
+async def client_of(database_url: str, *nodes: str | NodeConfig) -> AsyncIterator[ClientSession]:
+    """Liveman on this database."""
+    database = Database(url=Secret(database_url))
     async with liveman(*nodes, database=database) as url, ClientSession(url) as client:
         yield client
 
@@ -55,9 +54,9 @@ async def gone(client: ClientSession, path: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def test_a_node_is_added(tmp_path: Path) -> None:
+async def test_a_node_is_added(database_url: str) -> None:
     """201 with its row and where it is; it is asked at once, and takes its place in the cluster."""
-    async with fake_node(streams=body(stream("cam", ["p"]))) as node, client_of(tmp_path) as client:
+    async with fake_node(streams=body(stream("cam", ["p"]))) as node, client_of(database_url) as client:
         wanted = {"alias": "Ünï 1", "url": node.url + "/", "token": "s3cret", "pub_max": 3, "sub_max": 4}
         async with client.post("/api/nodes", json={**wanted, "mode": "poll"}) as response:
             assert response.status == 201
@@ -76,9 +75,9 @@ async def test_a_node_is_added(tmp_path: Path) -> None:
         assert (await gone(client, "/api/nodes/%C3%9Cn%C3%AF%201"))[0] == 204
 
 
-async def test_a_new_node_that_hangs_does_not_make_liveman_unready(tmp_path: Path) -> None:
+async def test_a_new_node_that_hangs_does_not_make_liveman_unready(database_url: str) -> None:
     """Whoever balances load would send everyone away."""
-    async with fake_node() as node, client_of(tmp_path) as client:
+    async with fake_node() as node, client_of(database_url) as client:
         node.answers["GET"] = hang
         await add(client, node)
         await until(lambda: node.received)
@@ -86,16 +85,16 @@ async def test_a_new_node_that_hangs_does_not_make_liveman_unready(tmp_path: Pat
             assert response.status == 200
 
 
-async def test_what_was_added_survives_a_restart_and_what_was_removed_stays_away(tmp_path: Path) -> None:
+async def test_what_was_added_survives_a_restart_and_what_was_removed_stays_away(database_url: str) -> None:
     """With all that was said of it; its streams are known before anyone is served."""
     async with fake_node(streams=body(stream("cam", ["p"]))) as node:
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             await add(client, node, "kept", token="s3cret", mode="poll", pub_max=3, sub_max=4)
             await add(client, node, "dropped")
             assert await gone(client, "/api/nodes/dropped") == (204, "")
             before = await listed(client)
         node.received.clear()
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             after = await listed(client)
             async with client.get("/api/streams/cam") as response:
                 assert list(await response.json()) == ["kept"]
@@ -140,10 +139,10 @@ async def test_what_was_added_survives_a_restart_and_what_was_removed_stays_away
         (b" " * 70_000, 413, ["64 KiB"]),
     ],
 )
-async def test_what_cannot_be_added(tmp_path: Path, document: Any, status: int, said: list[str]) -> None:
+async def test_what_cannot_be_added(database_url: str, document: Any, status: int, said: list[str]) -> None:
     """A problem that names every fault with its place, never a value; nothing is kept."""
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
-    async with fake_node() as node, client_of(tmp_path, node.url) as client:
+    async with fake_node() as node, client_of(database_url, node.url) as client:
         async with client.post(
             "/api/nodes/", data=data, headers={"Content-Type": "application/json"}
         ) as response:
@@ -160,9 +159,9 @@ async def test_what_cannot_be_added(tmp_path: Path, document: Any, status: int, 
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
-async def test_a_body_of_another_type_is_refused(tmp_path: Path, kind: str | None) -> None:
+async def test_a_body_of_another_type_is_refused(database_url: str, kind: str | None) -> None:
     """415, whatever stands in it."""
-    async with client_of(tmp_path) as client:
+    async with client_of(database_url) as client:
         headers = {"Content-Type": kind} if kind else {}
         async with client.post(
             "/api/nodes/",
@@ -177,34 +176,37 @@ async def test_a_body_of_another_type_is_refused(tmp_path: Path, kind: str | Non
         assert await listed(client) == {}
 
 
-async def test_an_endless_body_is_refused(tmp_path: Path) -> None:
+async def test_an_endless_body_is_refused(database_url: str) -> None:
     """In pieces, of no declared length."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b" " * 1000
 
-    async with client_of(tmp_path) as client:
+    async with client_of(database_url) as client:
         headers = {"Content-Type": "application/json; charset=utf-8"}
         async with client.post("/api/nodes/", data=pieces(), headers=headers) as response:
             assert response.status == 413
 
 
 async def test_two_nodes_that_session_ids_cannot_tell_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """409 at run time; the first one stays."""
     monkeypatch.setattr("liveman.cluster.cluster.alias_tag", lambda alias: alias[0])
-    async with client_of(tmp_path, NodeConfig("a1", "http://127.0.0.1:1")) as client:
+    async with client_of(database_url, NodeConfig("a1", "http://127.0.0.1:1")) as client:
         async with client.post("/api/nodes/", json={"alias": "a2", "url": "http://x"}) as response:
             assert response.status == 409
             assert "'a2' and 'a1' cannot be told apart" in await response.text()
         assert list(await listed(client)) == ["a1"]
 
 
-async def test_what_is_removed_is_gone_at_once(tmp_path: Path) -> None:
+async def test_what_is_removed_is_gone_at_once(database_url: str) -> None:
     """Its row, its streams, its sessions' routes, and the watching."""
-    async with fake_node(streams=body(stream("cam", ["p"])), sse=True) as node, client_of(tmp_path) as client:
+    async with (
+        fake_node(streams=body(stream("cam", ["p"])), sse=True) as node,
+        client_of(database_url) as client,
+    ):
         await add(client, node)
         await until(lambda: node.listeners and node.asked("GET /api/info"))
         assert await gone(client, "/api/nodes/new") == (204, "")
@@ -225,9 +227,9 @@ async def test_what_is_removed_is_gone_at_once(tmp_path: Path) -> None:
         ("%FF", 400, "not valid UTF-8"),
     ],
 )
-async def test_what_cannot_be_removed(tmp_path: Path, alias: str, status: int, words: str) -> None:
+async def test_what_cannot_be_removed(database_url: str, alias: str, status: int, words: str) -> None:
     """A node of the configuration would be back after a restart."""
-    async with fake_node() as node, client_of(tmp_path, node.url) as client:
+    async with fake_node() as node, client_of(database_url, node.url) as client:
         async with client.delete(URL(f"/api/nodes/{alias}", encoded=True)) as response:
             assert response.status == status
             assert words in (await response.json(content_type="application/problem+json"))["detail"]
@@ -235,44 +237,46 @@ async def test_what_cannot_be_removed(tmp_path: Path, alias: str, status: int, w
 
 
 async def test_the_configuration_wins_over_the_database(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And says so; without its node the one of the database is back."""
     async with fake_node() as kept, fake_node() as declared:
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             await add(client, kept, "a")
-        async with client_of(tmp_path, NodeConfig("a", declared.url)) as client:
+        async with client_of(database_url, NodeConfig("a", declared.url)) as client:
             row = (await listed(client))["a"]
             assert (row["url"], row["kind"]) == (declared.url, "config")
             assert "a node in the database gives way to one that is declared node=a" in caplog.text
             assert (await gone(client, "/api/nodes/a"))[0] == 409
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             assert (await listed(client))["a"]["url"] == kept.url
 
 
 async def test_a_row_that_cannot_be_a_node_is_passed_over(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when somebody wrote it by hand; the others are there, and it can be added anew."""
     async with fake_node() as node:
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             await add(client, node, "a")
             await add(client, node, "b")
-        with closing(sqlite3.connect(tmp_path / "liveman.db")) as connection, connection:
-            connection.execute("UPDATE cluster_nodes SET mode = 'odd', token = 's3 cret' WHERE alias = 'a'")
-        async with client_of(tmp_path) as client:
+        async with connected(database_url) as database:
+            await database.execute(
+                "UPDATE cluster_nodes SET mode = 'odd', token = 's3 cret' WHERE alias = 'a'"
+            )
+        async with client_of(database_url) as client:
             assert list(await listed(client)) == ["b"]
             assert "a node in the database cannot be used node=a" in caplog.text
             assert "s3 cret" not in caplog.text
             await add(client, node, "a")
-        async with client_of(tmp_path) as client:
+        async with client_of(database_url) as client:
             assert list(await listed(client)) == ["a", "b"]
 
 
-async def test_no_log_shows_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_log_shows_a_token(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Nor the debug lines of what lies below."""
     caplog.set_level("DEBUG")
-    async with fake_node() as node, client_of(tmp_path) as client:
+    async with fake_node() as node, client_of(database_url) as client:
         await add(client, node, token="s3cret")
         await until(lambda: node.asked("GET /api/info"))
         await gone(client, "/api/nodes/new")
@@ -375,7 +379,8 @@ class _Broken(Store):
 
 async def test_what_the_database_refuses_is_not_done() -> None:
     """So that no node comes, goes or is drained until the next restart only."""
-    async with registry_of(Node("b", "http://127.0.0.1:1", kind="api")) as (cluster, registry):
+    async with registry_of() as (cluster, registry):
+        await registry.add(Node("b", "http://127.0.0.1:1", kind="api"))
         registry._store = _Broken(registry._kept._database)
         with pytest.raises(DatabaseError):
             await registry.add(Node("a", "http://127.0.0.1:1", kind="api"))

@@ -171,6 +171,21 @@ async def test_an_idle_relay_ends_at_both_ends_and_not_before_its_time(
         await until(lambda: [each["id"] for each in three[0].sessions("x", "subscribe")] == ["v"])
 
 
+async def test_only_where_it_leads_idle_relays_are_ended(three: list[RelayNode], mode: str) -> None:
+    """And their time counts from then on: what was seen of them before may be old."""
+    async with relaying(three, mode=mode, maximum_idle_time=300) as (_, relays):
+        await extend(relays, nodes=["b"])
+        (there,) = (each["id"] for each in three[1].sessions("x", "publish"))
+        await until(lambda: relays._since.get("idle"))
+        relays.leadership.stand_back()
+        await asyncio.sleep(0.6)
+        assert three[1].deleted == []
+        begun = time.monotonic()
+        relays.leadership.lead()
+        await until(lambda: there in three[1].deleted)
+        assert time.monotonic() - begun > 0.3
+
+
 async def test_a_relay_that_feeds_another_is_not_idle(three: list[RelayNode], mode: str) -> None:
     async with relaying(three, mode=mode, maximum_idle_time=0, check_tick_time=50) as (_, relays):
         three[1].has("x")

@@ -269,6 +269,19 @@ async def test_no_thread_stays_even_with_a_transaction_open(tmp_path: Path) -> N
     no_threads_but(before)
 
 
+async def test_no_thread_stays_when_opening_is_cancelled(tmp_path: Path) -> None:
+    """At whatever step; the database itself waits for it."""
+    before = set(threading.enumerate())
+    for steps in range(12):
+        async with open_database(f"sqlite://{tmp_path}/liveman.db") as database, database.transaction():
+            task = asyncio.create_task(database.fetch_all(NAMES))  # Needs a second connection.
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.wait([task])
+        no_threads_but(before)
+
+
 @pytest.mark.parametrize(
     "end", ["pass", "raise KeyError", "asyncio.current_task().cancel(); await asyncio.sleep(9)"]
 )

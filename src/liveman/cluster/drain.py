@@ -1,7 +1,8 @@
 """Emptying nodes: which sessions are closed when, and the task per node that closes them.
 
-A draining node takes no new sessions. Its subscribers are closed one by one, where that is asked for, as far
-as their streams have free places elsewhere; at the deadline all that is left is closed, relays too.
+A draining node takes no new sessions. The instance that leads closes those that it has: its subscribers one
+by one, where that is asked for, as far as their streams have free places elsewhere; at the deadline all that
+is left, relays too.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -17,6 +19,7 @@ from attrs import frozen
 
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.state import PENDING_SECONDS, State
+from liveman.database import Leadership
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
@@ -88,9 +91,10 @@ def _places_elsewhere(state: State, stream: str) -> int:
 class Drains:
     """The drains under way. An async context, inside the cluster's, that owns their tasks."""
 
-    def __init__(self, cluster: Cluster, *, pause: float = 0.2) -> None:
-        """``pause``: between two sessions that are closed, seconds."""
+    def __init__(self, cluster: Cluster, leadership: Leadership, *, pause: float = 0.2) -> None:
+        """Sessions are closed where it leads. ``pause``: between two of them, seconds."""
         self._cluster = cluster
+        self._leadership = leadership
         self._pause = pause
         self._drains: dict[str, Drain] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -111,12 +115,17 @@ class Drains:
     def get(self, alias: str) -> Drain | None:
         return self._drains.get(alias)
 
+    def all(self) -> list[Drain]:
+        return list(self._drains.values())
+
     def start(self, drain: Drain) -> None:
         """Drain a node, in the place of an older drain."""
         self.end(drain.alias)
         self._drains[drain.alias] = drain
         self._cluster.drain(drain.alias, True)
-        self._running[drain.alias] = self._tasks.start(f"drain {drain.alias}", self._run(drain))
+        log.info("node is draining", node=drain.alias, deadline=drain.deadline, close=drain.close)
+        emptying = self._leadership.while_leading(partial(self._empty, drain))
+        self._running[drain.alias] = self._tasks.start(f"drain {drain.alias}", emptying)
 
     def end(self, alias: str) -> None:
         """Stop emptying a node; nothing, where it is not."""
@@ -124,8 +133,7 @@ class Drains:
             self._running.pop(alias).cancel()
             self._cluster.drain(alias, False)
 
-    async def _run(self, drain: Drain) -> None:
-        log.info("node is draining", node=drain.alias, deadline=drain.deadline, close=drain.close)
+    async def _empty(self, drain: Drain) -> None:
         left = None if drain.deadline is None else max(0.0, drain.deadline - time.time())
         with suppress(TimeoutError):
             async with asyncio.timeout(left):

@@ -19,6 +19,7 @@ from liveman.cluster.cluster import Cluster
 from liveman.cluster.decision import Decision
 from liveman.cluster.journal import Entry
 from liveman.cluster.state import Kind, Node
+from liveman.database import Leadership
 from liveman.errors import LivemanError, NodeError, NodeUnreachable, NoPlace
 from liveman.logs import get_logger
 from liveman.secret import Kind as SessionKind
@@ -60,7 +61,7 @@ class _Flight:
 
 @define(eq=False)
 class Relays:
-    """An async context, inside the cluster's: there the relays are looked after."""
+    """An async context, inside the cluster's: there relays are looked after, where this instance leads."""
 
     cluster: Cluster
     options: config.Cascade
@@ -68,6 +69,8 @@ class Relays:
     """Liveman's own URL, as the nodes reach it."""
     secret: bytes = field(default=b"", repr=False)
     """The cluster's."""
+    leadership: Leadership = field(factory=Leadership, repr=False)
+    """The database's."""
     _flights: dict[tuple[str, str], _Flight] = field(factory=dict, init=False, repr=False)
     """By stream and destination."""
     _ending: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
@@ -79,7 +82,7 @@ class Relays:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        self._tasks.start("look after relays", self._look_after())
+        self._tasks.start("look after relays", self.leadership.while_leading(self._look_after))
         return self
 
     async def __aexit__(
@@ -270,6 +273,7 @@ class Relays:
     async def _look_after(self) -> None:
         loop = asyncio.get_running_loop()
         tick = self.options.check_tick_time / 1000
+        self._since.clear()
         due = loop.time() + tick
         while True:
             seen = self.cluster.changes.count
@@ -303,7 +307,9 @@ class Relays:
         for stream, alias, session in self._lasting("lost", cascade.lost(state), patience):
             log.warning("a relay has lost its source", stream=stream, node=alias)
             self._build_anew(stream, alias, session)
-        for stream, alias, session in self._lasting("loose", cascade.loose(state), patience):
+        # One that another instance makes looks like this until it is connected.
+        making = max(patience, self.options.check_attempts)
+        for stream, alias, session in self._lasting("loose", cascade.loose(state), making):
             if any(name == stream for name, _ in self._flights):
                 continue  # It may feed the one that is being made.
             log.warning("a relay has lost its destination", stream=stream, node=alias)

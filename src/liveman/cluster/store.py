@@ -1,11 +1,14 @@
-"""What must outlive Liveman of the cluster: the nodes that were added at run time, and the drains."""
+"""What must outlive Liveman of the cluster: the nodes that were added at run time, and the drains.
 
+Every change is announced to the other instances."""
+
+from contextlib import AbstractContextManager
 from typing import Any
 
 from liveman.cluster.drain import Drain
 from liveman.cluster.state import Node
 from liveman.config import NodeConfig
-from liveman.database import Database
+from liveman.database import Database, Leadership, Subscription
 from liveman.logs import get_logger
 from liveman.strict import structure_strictly
 
@@ -26,6 +29,7 @@ INSERT INTO cluster_drains (alias, since, deadline, close_subscribers) VALUES ($
 ON CONFLICT (alias) DO UPDATE SET since = excluded.since, deadline = excluded.deadline,
     close_subscribers = excluded.close_subscribers
 """
+_CHANNEL = "cluster"
 _REMOVE_DRAIN = "DELETE FROM cluster_drains WHERE alias = $1"
 
 
@@ -34,6 +38,16 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._unusable: set[str] = set()
+        """The nodes whose rows were complained of."""
+
+    @property
+    def leadership(self) -> Leadership:
+        return self._database.leadership
+
+    def changes(self) -> AbstractContextManager[Subscription]:
+        """Notices that something was changed, here or at another instance."""
+        return self._database.subscribe(_CHANNEL)
 
     async def nodes(self) -> list[Node]:
         """By alias; a row that cannot be a node is logged and passed over."""
@@ -41,8 +55,10 @@ class Store:
         for row in await self._database.fetch_all(_NODES):
             node, faults = structure_strictly(dict(row), NodeConfig)
             if node is None:
-                problems = "; ".join(map(str, faults))
-                log.error("a node in the database cannot be used", node=row["alias"], problems=problems)
+                if row["alias"] not in self._unusable:
+                    problems = "; ".join(map(str, faults))
+                    log.error("a node in the database cannot be used", node=row["alias"], problems=problems)
+                self._unusable.add(row["alias"])
             else:
                 nodes.append(Node.from_config(node, "api"))
         return nodes
@@ -53,12 +69,14 @@ class Store:
         async with self._database.transaction() as transaction:
             await transaction.execute(_REMOVE_DRAIN, [node.alias])
             await transaction.execute(_PUT_NODE, row)
+            await transaction.announce(_CHANNEL)
 
     async def remove_node(self, alias: str) -> None:
         """Forget a node, and that it is being drained."""
         async with self._database.transaction() as transaction:
             await transaction.execute(_REMOVE_DRAIN, [alias])
             await transaction.execute(_REMOVE_NODE, [alias])
+            await transaction.announce(_CHANNEL)
 
     async def drains(self) -> list[Drain]:
         """By alias."""
@@ -69,7 +87,12 @@ class Store:
 
     async def put_drain(self, drain: Drain) -> None:
         """Keep a drain, in the place of an older one of that node."""
-        await self._database.execute(_PUT_DRAIN, [drain.alias, drain.since, drain.deadline, int(drain.close)])
+        row = [drain.alias, drain.since, drain.deadline, int(drain.close)]
+        async with self._database.transaction() as transaction:
+            await transaction.execute(_PUT_DRAIN, row)
+            await transaction.announce(_CHANNEL)
 
     async def remove_drain(self, alias: str) -> None:
-        await self._database.execute(_REMOVE_DRAIN, [alias])
+        async with self._database.transaction() as transaction:
+            await transaction.execute(_REMOVE_DRAIN, [alias])
+            await transaction.announce(_CHANNEL)

@@ -71,9 +71,8 @@ class Leadership:
         """This instance leads no more."""
         if self._told:
             log.info("this instance leads no more")
-        now = asyncio.get_running_loop().time()
         while self._working:
-            self._working.pop().reschedule(now)
+            self._working.pop().reschedule(asyncio.get_running_loop().time())
         self._tell(False)
 
     def _tell(self, leads: bool) -> None:

@@ -2,15 +2,21 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from liveman.errors import DatabaseError
+from liveman.logs import get_logger
+
 __all__ = ["Notices", "Subscription", "joined"]
+
+log = get_logger("liveman.database")
 
 #: The longest channel and payload together, bytes: PostgreSQL carries less than 8000.
 _LONGEST = 7900
 #: A listener who is further behind is told to read everything anew.
 _WAITING = 1000
+_AGAIN_SECONDS = 1.0
 
 
 class Subscription:
@@ -32,6 +38,18 @@ class Subscription:
         if not self._payloads:
             self._more.clear()
         return payload
+
+    async def follow(self, read: Callable[[], Awaitable[None]]) -> None:
+        """Read what the notices are about at the beginning and at each of them, until cancelled. When the
+        database is away, that is tried until it is back."""
+        async for _ in self:
+            while True:
+                try:
+                    await read()
+                    break
+                except DatabaseError as error:
+                    log.debug("changes of other instances are not known yet", reason=error.detail)
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     def put(self, payload: str | None) -> None:
         if payload is None or len(self._payloads) >= _WAITING:

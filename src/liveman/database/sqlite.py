@@ -43,6 +43,8 @@ class SqliteDatabase:
         self._writing = asyncio.Lock()
         self._idle: list[_Session] = []
         self._open: set[_Session] = set()
+        self._ending: set[asyncio.Future[Any]] = set()
+        """What must be over before the loop is closed."""
         self._closed = False
 
     @property
@@ -119,7 +121,10 @@ class SqliteDatabase:
     ) -> None:
         self._closed = True
         # All are told to stop before any is waited for: a thread left over hangs the interpreter's exit.
-        await asyncio.gather(*[stopped for session in self._open if (stopped := session.stop())])
+        for session in list(self._open):
+            self._discard(session)
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     @asynccontextmanager
     async def _writer(self) -> AsyncIterator["_Session"]:
@@ -157,13 +162,16 @@ class SqliteDatabase:
             _uri(self._path, self._source.mode), uri=True, isolation_level=None, timeout=_LOCK_SECONDS
         )
         session = _Session(connection, self._explain)
-        await session.start()
-        self._open.add(session)
+        # A cancel leaves this running: cut short, it would leave a thread that nobody stops.
+        opening = asyncio.ensure_future(session.start())
+        self._await_in_the_end(opening)
         try:
+            await asyncio.shield(opening)
+            self._open.add(session)
             for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
                 await session.execute(f"PRAGMA {pragma}")
         except BaseException:
-            self._discard(session)
+            opening.add_done_callback(lambda _: self._discard(session))
             raise
         return session
 
@@ -176,7 +184,12 @@ class SqliteDatabase:
 
     def _discard(self, session: "_Session") -> None:
         self._open.discard(session)
-        session.stop()
+        if stopped := session.stop():
+            self._await_in_the_end(stopped)
+
+    def _await_in_the_end(self, work: "asyncio.Future[Any]") -> None:
+        self._ending.add(work)
+        work.add_done_callback(self._ending.discard)
 
     def _explain(self, error: Exception) -> DatabaseError:
         return DatabaseError(f"The database {self.where} {_problem(error, self._source)}.")
@@ -192,13 +205,19 @@ class _Session:
         """What is to be told when the transaction is committed."""
         self._connection = connection
         self._explain = explain
+        self._running = False
 
     async def start(self) -> None:
         await self._run(self._connection)
+        self._running = True
         self._connection.row_factory = _row  # type: ignore[assignment]  # any callable will do
 
     def stop(self) -> "asyncio.Future[Any] | None":
-        """Close it after what is queued; the future is done when its thread is about to end."""
+        """Close it after what is queued; the future is done when its thread is about to end. None: it is told
+        already, or was never open."""
+        if not self._running:
+            return None
+        self._running = False
         return self._connection.stop()
 
     async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
