@@ -128,6 +128,10 @@ class ForeignDatabaseError(DatabaseError):
 class ProviderError(LivemanError):
     """The ICE provider has no credentials to give."""
 
+    # Also for classes of third parties whose __init__ calls no other.
+    retry_after: float | None = None
+    permanent = False
+
     def __init__(
         self, detail: str | None = None, *, retry_after: float | None = None, permanent: bool = False
     ) -> None:

@@ -85,6 +85,27 @@ def test_questions_that_were_under_way_are_part_of_the_same_outage() -> None:
     assert (breaker.retry_at, breaker.under_way) == (None, 0)
 
 
+@pytest.mark.parametrize("said", [{"retry_after": 60}, {"permanent": True}])
+def test_an_older_answer_does_not_shorten_the_time_that_a_vendor_names(said: dict[str, object]) -> None:
+    """Of many questions at once the last ones are refused: that the first ones worked is no news."""
+    breaker = Breaker()
+    first = breaker.begin()
+    fail(breaker, 0.0, **said)
+    retry_at = breaker.retry_at
+    breaker.worked(first)
+    assert breaker.retry_at == retry_at
+    assert breaker.room(59.0, MANY) == 0
+    breaker.worked(breaker.begin())
+    assert breaker.retry_at is None
+
+
+def test_a_probe_keeps_to_the_most_too() -> None:
+    breaker = Breaker()
+    fail(breaker, 0.0, 3)
+    assert breaker.room(1.0, 0) == 0
+    assert breaker.room(1.0, -1) == 0
+
+
 @pytest.mark.parametrize(
     ("asked", "low", "high"),
     [(7, 7, 7.71), (0.1, 0.25, 0.5), (604_800, 3600, 3961), (math.inf, 3600, 3961)],

@@ -38,11 +38,13 @@ class Breaker:
     """In a row, while closed."""
     _outage: int = field(default=0, init=False)
     """Openings in a row."""
+    _told: bool = field(default=False, init=False)
+    """Whether the vendor said for how long."""
 
     def room(self, now: float, most: int) -> int:
         """How many more questions may begin now, when there may be ``most`` at once."""
         if self.retry_at is not None:
-            most = 0 if now < self.retry_at else 1
+            most = 0 if now < self.retry_at else min(most, 1)
         return max(0, most - self.under_way)
 
     def begin(self) -> int:
@@ -57,6 +59,9 @@ class Breaker:
 
     def worked(self, ticket: int) -> None:
         self.left(ticket)
+        if self._told and ticket != self.openings:
+            # It was asked before the vendor said so.
+            return
         self._failures = self._outage = 0
         self.retry_at = None
 
@@ -82,6 +87,7 @@ class Breaker:
             wait = _PERMANENT
         # Never before the vendor wants it.
         self.retry_at = now + max(wait * (0.5 + luck / 2), asked * (1 + luck / 10) if asked > 0 else 0.0)
+        self._told = permanent or asked > 0
         self.openings += 1
         self._outage += 1
         self._failures = self.under_way = 0

@@ -6,7 +6,7 @@ import time
 from liveman.errors import ProviderError
 from liveman.ice.pool import LONGEST_LIFE, Pool
 from liveman.ice.provider import IceLease, IceProvider, IceRequest, explain
-from liveman.ice.source import MOST_OWED, Question, Vendor, log
+from liveman.ice.source import MOST_OWED, Question, Vendor, log, tamed
 from liveman.tasks import TaskOwner
 
 __all__ = ["Pooled"]
@@ -76,7 +76,8 @@ class Pooled(Vendor):
 
         async def revoke(lease: IceLease) -> None:
             try:
-                await run(lease)
+                with tamed():
+                    await run(lease)
             except Exception as error:  # noqa: BLE001  A third party's code may raise anything.
                 problems.append(explain(error))
 

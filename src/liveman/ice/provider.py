@@ -174,7 +174,7 @@ def explain(error: BaseException) -> str:
     and the place alone.
     """
     if isinstance(error, ProviderError):
-        return error.detail[:300]
+        return str(getattr(error, "detail", "") or type(error).__name__)[:300]
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

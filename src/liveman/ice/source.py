@@ -6,7 +6,8 @@ Nothing that a provider raises gets out of here.
 import asyncio
 import random
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from attrs import define
@@ -18,7 +19,7 @@ from liveman.ice.provider import IceLease, IceProvider, IceRequest, explain
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
-__all__ = ["MOST_OWED", "Asked", "Immediate", "Question", "Source", "Vendor"]
+__all__ = ["MOST_OWED", "Asked", "Immediate", "Question", "Source", "Vendor", "tamed"]
 
 log = get_logger("liveman.ice")
 
@@ -26,6 +27,17 @@ log = get_logger("liveman.ice")
 MOST_OWED = 1000
 #: The least time between two log lines about one provider's leases, seconds.
 _QUIET = 30.0
+
+
+@contextmanager
+def tamed() -> Iterator[None]:
+    """What a provider raises here is an Exception: SystemExit in a task would end the event loop."""
+    try:
+        yield
+    except (Exception, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  A third party's code may raise anything.
+        raise ProviderError(explain(error)) from None
 
 
 class Source:
@@ -69,7 +81,8 @@ class Source:
         run = self.revoke if step == "revoke" else getattr(self.provider, step, None)
         try:
             if run is not None:
-                await run()
+                with tamed():
+                    await run()
         except Exception as error:  # noqa: BLE001  A third party's code may raise anything.
             self.complain(step, explain(error))
             return False
@@ -110,7 +123,8 @@ class Immediate(Source):
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         try:
-            lease = _checked(self._given(request))
+            with tamed():
+                lease = _checked(self._given(request))
         except Exception as error:  # noqa: BLE001  A third party's code may raise anything.
             self.counts.failed += 1
             self._failed(explain(error))
@@ -165,7 +179,8 @@ class Vendor(Source):
 
     async def _answer(self, question: Question, request: IceRequest) -> IceLease | None:
         try:
-            lease = _checked(await self.provider.lease(request))
+            with tamed():
+                lease = _checked(await self.provider.lease(request))
             if not question.over:
                 self._came(question, lease)
                 question.over = True
@@ -174,11 +189,12 @@ class Vendor(Source):
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                self._over(question)
                 raise
             self._fail(question, ProviderError("it cancelled itself"))
         except Exception as error:  # noqa: BLE001  A third party's code may raise anything.
             self._fail(question, error)
+        finally:
+            self._over(question)
         return None
 
     def _came(self, question: Question, lease: IceLease) -> None:
