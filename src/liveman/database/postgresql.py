@@ -48,6 +48,10 @@ _TABLES = """
 SELECT lower(relname) AS name FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
 """
+_COLUMNS = """
+SELECT attname AS name FROM pg_attribute
+WHERE attrelid = CAST($1 AS TEXT)::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
 
 
 class PostgresqlDatabase:
@@ -106,6 +110,9 @@ class PostgresqlDatabase:
 
     async def tables(self) -> frozenset[str]:
         return frozenset(row["name"] for row in await self.fetch_all(_TABLES))
+
+    async def columns(self, table: str) -> list[str]:
+        return [row["name"] for row in await self.fetch_all(_COLUMNS, [table])]
 
     async def set_up(self) -> None:
         row = await self.fetch_one("SELECT current_setting('transaction_read_only') AS only")
