@@ -30,7 +30,9 @@ RECORDS = (
     " updated_at {time} NOT NULL)",
     "CREATE UNIQUE INDEX idx_recordings_stream_date ON recordings (stream, record)",
 )
-CREATED, UPDATED = "2026-11-21 02:14:56.123456 +00:00", "2026-11-21T03:00:00Z"
+CREATED, UPDATED = "2026-11-21 02:14:56.123456 +00:00", "2026-11-21T03:00:00.5Z"
+OTHERWISE = "2026-11-21 03:00:00.5 +00:00"
+"""The same as the one before."""
 #: 2026-11-21, 00:00 UTC, seconds.
 MIDNIGHT = 1_795_219_200
 
@@ -74,8 +76,9 @@ async def days(url: str) -> list[tuple[Any, ...]]:
     return [tuple(_same_time(value) for value in row) for row in rows]
 
 
-def _same_time(value: object) -> object:
-    return value.replace("Z", "+00:00") if isinstance(value, str) else value
+def _same_time(value: Any) -> object:
+    is_time = isinstance(value, str) and value.startswith("2026-11-21T")
+    return datetime.fromisoformat(value) if is_time else value
 
 
 async def start(url: str) -> None:
@@ -90,7 +93,7 @@ async def test_each_recording_of_the_newer_generation_is_one_again(database_url:
         (id_of(1), "cam", str(first), f"rec/cam/2026/11/21/{first}/manifest.mpd", CREATED, CREATED),
         (id_of(2), "cam", str(second), f"rec/cam/2026/11/21/{second}/manifest.mpd", CREATED, UPDATED),
         (id_of(3), "cam", str(third), "elsewhere.mpd", CREATED, UPDATED),
-        (id_of(4), "ünï", str(first), "ünï/x/manifest.mpd", CREATED, UPDATED),
+        (id_of(4), "ünï", str(first), "ünï/x/manifest.mpd", CREATED, OTHERWISE),
     ]
     await make(database_url, RECORDS, rows)
     await start(database_url)
@@ -98,7 +101,8 @@ async def test_each_recording_of_the_newer_generation_is_one_again(database_url:
         ("", stream, record, int(record) * 1_000_000, None, None, path.rpartition("/")[0], path, "Completed")
         for _, stream, record, path, *_ in rows
     ]
-    created, updated = "2026-11-21T02:14:56.123456+00:00", "2026-11-21T03:00:00+00:00"
+    created = datetime(2026, 11, 21, 2, 14, 56, 123456, UTC)
+    updated = datetime(2026, 11, 21, 3, 0, 0, 500_000, UTC)
     assert await days(database_url) == [
         (_uuid(id_of(2)), "cam", 2026, 11, 21, rows[1][3], created, updated),
         (_uuid(id_of(3)), "cam", 2026, 11, 22, "elsewhere.mpd", created, updated),
