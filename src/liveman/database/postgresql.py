@@ -247,8 +247,8 @@ class _Session:
         self._explain = explain
 
     async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
-        words = (await self._run("execute", sql, *params)).split()
-        return int(words[-1]) if words[0] in ("INSERT", "UPDATE", "DELETE") else 0
+        status: str = await self._run("execute", sql, *params)
+        return int(status.split()[-1]) if status.startswith(("INSERT", "UPDATE", "DELETE")) else 0
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         await self._run("executemany", sql, rows)
