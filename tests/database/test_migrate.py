@@ -215,24 +215,14 @@ async def test_a_database_of_a_newer_liveman_is_refused(
     assert await applied(database_url) == [1, 2]
 
 
-ORIGINALS = [
-    "CREATE TABLE recordings (id uuid_text NOT NULL PRIMARY KEY, stream varchar NOT NULL, "
-    "year integer NOT NULL, month integer NOT NULL, day integer NOT NULL, mpd_path varchar NOT NULL,"
-    " created_at timestamp_with_timezone_text NOT NULL, updated_at timestamp_with_timezone_text NOT NULL);"
-    "CREATE UNIQUE INDEX idx_recordings_stream_date ON recordings (stream, year, month, day);"
-    "INSERT INTO recordings VALUES ('i', 's', 2026, 11, 21, 'p', '2026-11-21 02:14:56.123456 +00:00', 'u');"
-    "CREATE TABLE seaql_migrations (version text PRIMARY KEY, applied_at integer);",
-    "CREATE TABLE recordings (id uuid_text NOT NULL PRIMARY KEY, stream varchar NOT NULL, "
-    "record varchar NOT NULL, mpd_path varchar NOT NULL, created_at text NOT NULL, updated_at text NOT NULL);"
-    "CREATE UNIQUE INDEX idx_recordings_stream_date ON recordings (stream, record);"
-    "INSERT INTO recordings VALUES (x'00', 's', '1763690096', 'p', 'c', 'u');",
+FOREIGN = [
     "CREATE TABLE Recordings (title);",
     "CREATE VIEW recordings AS SELECT 1 AS x;",
     "CREATE TABLE cluster_secrets (mine);",
 ]
 
 
-@pytest.mark.parametrize("schema", ORIGINALS)
+@pytest.mark.parametrize("schema", FOREIGN)
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 async def test_another_program_s_table_is_refused_and_left_as_it_is(
     schema: str, journal: str, path: Path

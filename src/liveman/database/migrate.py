@@ -9,13 +9,16 @@ from importlib import resources
 
 from attrs import frozen
 
-from liveman.database.port import Database
+from liveman.database.port import Database, Queries
 from liveman.errors import DatabaseError, ForeignDatabaseError
 from liveman.logs import get_logger
 
-__all__ = ["Migration", "apply", "migrations", "pending"]
+__all__ = ["RECORDS", "Migration", "apply", "migrations", "pending", "recorded", "run"]
 
 log = get_logger("liveman.database")
+
+RECORDS = "liveman_migrations"
+"""The table of those that were applied."""
 
 
 @frozen
@@ -47,24 +50,24 @@ def migrations() -> list[Migration]:
     return [_read(name) for name in names]
 
 
-async def pending(database: Database, known: Sequence[Migration] | None = None) -> list[Migration]:
-    """Those that the database lacks; this only reads.
+async def pending(
+    database: Database, known: Sequence[Migration] | None = None, *, original: bool = False
+) -> list[Migration]:
+    """Those that the database lacks; this only reads. ``original``: its table `recordings` is the original's.
 
     Raises ForeignDatabaseError when a table stands there that one of them would make, DatabaseError when the
     database is newer than this Liveman.
     """
     known = migrations() if known is None else known
     # Tables first: what another process makes meanwhile is then known as applied, never as foreign.
-    tables = await database.tables()
-    applied = set()
-    if _RECORDS in tables:
-        applied = {row["version"] for row in await database.fetch_all(f"SELECT version FROM {_RECORDS}")}
-    if newer := applied - {migration.version for migration in known}:
+    tables = await database.tables() - ({"recordings"} if original else set())
+    done = await _versions(database) if RECORDS in tables else set()
+    if newer := done - {migration.version for migration in known}:
         raise DatabaseError(
             f"The database {database.where} was made by a newer Liveman (it has migration {max(newer)}); "
             "run that version or a later one, or name another database in database.url (DATABASE_URL)."
         )
-    missing = [migration for migration in known if migration.version not in applied]
+    missing = [migration for migration in known if migration.version not in done]
     if foreign := sorted(tables & frozenset().union(*(migration.makes for migration in missing))):
         raise ForeignDatabaseError(
             f"The database {database.where} holds what Liveman did not make ({', '.join(foreign)}); "
@@ -74,29 +77,40 @@ async def pending(database: Database, known: Sequence[Migration] | None = None) 
 
 
 async def apply(database: Database, missing: Sequence[Migration]) -> None:
-    """Apply them; one that another process has applied meanwhile is passed over."""
+    """Apply them, each in a transaction; one that another process has applied meanwhile is passed over."""
     for migration in missing:
         async with database.transaction() as transaction:
-            await transaction.execute(_MAKE_RECORDS)
-            done = f"SELECT version FROM {_RECORDS} WHERE version = $1"
-            if await transaction.fetch_one(done, [migration.version]):
+            if migration.version in await recorded(transaction):
                 continue
-            for statement in migration.statements:
-                await transaction.execute(statement)
-            record = f"INSERT INTO {_RECORDS} (version, name, applied_at) VALUES ($1, $2, CURRENT_TIMESTAMP)"
-            await transaction.execute(record, [migration.version, migration.name])
+            await run(transaction, migration)
         log.info("the database was migrated", database=database.where, migration=migration.name)
 
 
-_RECORDS = "liveman_migrations"
+async def recorded(transaction: Queries) -> set[int]:
+    """The versions of those that were applied; the table of them is made where it is missing."""
+    await transaction.execute(_MAKE_RECORDS)
+    return await _versions(transaction)
+
+
+async def run(transaction: Queries, migration: Migration) -> None:
+    """Apply one, and record it; the transaction is the caller's."""
+    for statement in migration.statements:
+        await transaction.execute(statement)
+    record = f"INSERT INTO {RECORDS} (version, name, applied_at) VALUES ($1, $2, CURRENT_TIMESTAMP)"
+    await transaction.execute(record, [migration.version, migration.name])
+
 
 _MAKE_RECORDS = f"""
-CREATE TABLE IF NOT EXISTS {_RECORDS} (
+CREATE TABLE IF NOT EXISTS {RECORDS} (
     version INTEGER NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
     applied_at TEXT NOT NULL
 )
 """
+
+
+async def _versions(queries: Queries) -> set[int]:
+    return {row["version"] for row in await queries.fetch_all(f"SELECT version FROM {RECORDS}")}
 
 
 def _read(name: str) -> Migration:

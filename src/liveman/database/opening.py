@@ -9,6 +9,7 @@ from liveman.database.migrate import apply, pending
 from liveman.database.port import Database
 from liveman.database.postgresql import PostgresqlDatabase
 from liveman.database.sqlite import SqliteDatabase
+from liveman.database.takeover import recognise, take_over
 from liveman.database_url import Postgresql, parse_database_url
 from liveman.errors import ConfigError, Fault
 
@@ -36,8 +37,11 @@ async def open_database(
         else SqliteDatabase(source, **options)
     ) as database:
         # A foreign database must not even get a write-ahead log, so looking comes first.
-        migrations = await pending(database)
+        original = await recognise(database)
+        migrations = await pending(database, original=original is not None)
         await database.set_up()
+        if original is not None:
+            await take_over(database, original, migrations)
         await apply(database, migrations)
         async with database.attend():
             yield database

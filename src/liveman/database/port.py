@@ -78,6 +78,10 @@ class Database(Queries, Protocol):
         """The names of all tables and views, in lower case."""
         ...
 
+    async def columns(self, table: str) -> list[str]:
+        """The names of a table's columns, in their order."""
+        ...
+
     async def set_up(self) -> None:
         """Make it ready to be written, once it is known to be ours; raises when it cannot be written."""
         ...

@@ -48,6 +48,10 @@ _TABLES = """
 SELECT lower(relname) AS name FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
 """
+_COLUMNS = """
+SELECT attname AS name FROM pg_attribute
+WHERE attrelid = CAST($1 AS TEXT)::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
 
 
 class PostgresqlDatabase:
@@ -106,6 +110,9 @@ class PostgresqlDatabase:
 
     async def tables(self) -> frozenset[str]:
         return frozenset(row["name"] for row in await self.fetch_all(_TABLES))
+
+    async def columns(self, table: str) -> list[str]:
+        return [row["name"] for row in await self.fetch_all(_COLUMNS, [table])]
 
     async def set_up(self) -> None:
         row = await self.fetch_one("SELECT current_setting('transaction_read_only') AS only")
@@ -240,8 +247,8 @@ class _Session:
         self._explain = explain
 
     async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
-        words = (await self._run("execute", sql, *params)).split()
-        return int(words[-1]) if words[0] in ("INSERT", "UPDATE", "DELETE") else 0
+        status: str = await self._run("execute", sql, *params)
+        return int(status.split()[-1]) if status.startswith(("INSERT", "UPDATE", "DELETE")) else 0
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         await self._run("executemany", sql, rows)

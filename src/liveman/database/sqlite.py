@@ -93,6 +93,11 @@ class SqliteDatabase:
         rows = await self.fetch_all("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
         return frozenset(row["name"].lower() for row in rows)
 
+    async def columns(self, table: str) -> list[str]:
+        return [
+            row["name"] for row in await self.fetch_all("SELECT name FROM pragma_table_info($1)", [table])
+        ]
+
     async def set_up(self) -> None:
         if self._source.mode == "ro":
             return
