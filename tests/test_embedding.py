@@ -132,6 +132,6 @@ def test_the_public_names_are_all_there() -> None:
 
     for name in liveman.__all__:
         assert getattr(liveman, name) is not None
-    assert list(liveman.__all__) == sorted(liveman.__all__)
+    assert list(liveman.__all__) == sorted(liveman.__all__, key=lambda name: (not name.isupper(), name))
     with pytest.raises(AttributeError):
         _ = liveman.nothing

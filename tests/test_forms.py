@@ -42,6 +42,8 @@ GOOD = [
     (forms.mqtt_url, "wss://host/net4mqtt", "wss://host/net4mqtt"),
     (forms.optional(forms.token), "", ""),
     (forms.filled, " ", " "),
+    (forms.printable, "Ann Ä. ☃", "Ann Ä. ☃"),
+    (forms.printable, "x" * 255, "x" * 255),
 ]
 
 BAD = [
@@ -106,6 +108,7 @@ BAD = [
         ["", "host:1883", "http://host", "mqtt://", "mqtt://:1883", "mqtt://host:99999", "mqtt://a b"],
     ),
     (forms.filled, [""]),
+    (forms.printable, ["", "x" * 256, "a\nb", "a\0", "\u202e", "a\u00a0b", "\ud800"]),
     (forms.optional(forms.token), ["a b"]),
 ]
 

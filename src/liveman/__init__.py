@@ -8,13 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from liveman.access import Identity
+    from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
     from liveman.app import create_app, load_config
     from liveman.config import Config
     from liveman.errors import ConfigError, Fault, LivemanError
     from liveman.ice import IceLease, IceProvider, IceRequest, IceServer
 
 __all__ = [
+    "MANAGE",
+    "PUBLISH",
+    "SUBSCRIBE",
     "Config",
     "ConfigError",
     "Fault",
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "MANAGE": "access",
+    "PUBLISH": "access",
+    "SUBSCRIBE": "access",
     "Config": "config",
     "ConfigError": "errors",
     "Fault": "errors",

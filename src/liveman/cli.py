@@ -10,6 +10,7 @@ import click
 from liveman import logs, settings
 from liveman.app import create_app, inspect, load_config
 from liveman.cli_recordings import recordings
+from liveman.cli_token import token
 from liveman.config import Config, Database, ExtraIce, FsStorage, Liveion, Recorder, Secret
 from liveman.errors import ConfigError, LivemanError
 from liveman.ice.installed import installed
@@ -96,6 +97,7 @@ def hash_password() -> None:
 
 
 _liveman.add_command(recordings)
+_liveman.add_command(token)
 
 
 def main() -> None:

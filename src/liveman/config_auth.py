@@ -15,7 +15,7 @@ __all__ = ["Account", "Auth", "Claims", "Quotas", "RateLimits", "Webhook"]
 class Account:
     """One user of the dashboard."""
 
-    username: Annotated[str, forms.filled]
+    username: Annotated[str, forms.printable]
     """The name to log in with."""
     password: Annotated[Secret, forms.password]
     """Plain text or an argon2id hash, as `liveman hash-password` prints it."""

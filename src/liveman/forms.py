@@ -28,6 +28,7 @@ __all__ = [
     "origin",
     "parse_address",
     "password",
+    "printable",
     "public_key",
     "public_url",
     "seconds",
@@ -82,6 +83,13 @@ def filled(text: str) -> str:
     """Any text but the empty one."""
     if not text:
         raise ValueError("must not be empty")
+    return text
+
+
+def printable(text: str) -> str:
+    """What can stand in a log and in a token, such as an account's name."""
+    if not 1 <= len(text) <= 255 or not text.isprintable():
+        raise ValueError("must be a text of 1 to 255 printable characters")
     return text
 
 

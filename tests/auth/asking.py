@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from attrs import define, field
+from yarl import URL
 
 from auth.issuing import SECRET, native
 from cluster import fake
@@ -27,6 +28,7 @@ __all__ = [
     "basic",
     "bearer",
     "client_of",
+    "exactly",
     "guarded",
     "keeper",
     "made",
@@ -63,8 +65,13 @@ class Said:
         return json.loads(self.text)
 
 
+def exactly(client: ClientSession, path: str) -> URL:
+    """The path as it stands, whatever is odd about it."""
+    return URL(str(client._base_url).rstrip("/") + path, encoded=True)
+
+
 async def ask(client: ClientSession, method: str, path: str, **options: Any) -> Said:
-    async with client.request(method, path, **options) as response:
+    async with client.request(method, exactly(client, path), **options) as response:
         return Said(response.status, response.headers, await response.text())
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from liveman import forms
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity, stream_name
 from liveman.config import Auth, Claims
 from liveman.errors import BadStreamName, NotAuthenticated
@@ -127,9 +128,10 @@ def _stream(name: str, value: object) -> str:
 def _text(name: str, value: object) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or not 1 <= len(value) <= 255 or not value.isprintable():
-        raise _refused(name, "must be a text of 1 to 255 printable characters")
-    return value
+    try:
+        return forms.printable(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise _refused(name, str(error)) from None
 
 
 def _named(claims: Mapping[str, Any], name: str) -> object:

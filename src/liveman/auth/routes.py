@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 from attrs import frozen
 
+from liveman import forms
 from liveman.access import MANAGE, OPEN, PUBLISH, SUBSCRIBE, Identity, Rule, stream_name
 from liveman.audit import audit
 from liveman.auth.credentials import cookie
@@ -100,9 +101,10 @@ def routes(gate: Gate) -> list[Route]:
 
     async def revoke(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
-        token_id = unquote(inbound.segments[-1])
-        if not 1 <= len(token_id) <= 255 or not token_id.isprintable():
-            raise BadRequest("A token's id (jti) is a text of 1 to 255 printable characters.")
+        try:
+            token_id = forms.printable(unquote(inbound.segments[-1]))
+        except ValueError as error:
+            raise BadRequest(f"A token's id (jti) {error}.") from None
         await gate.revocations.revoke(token_id)
         audit(inbound, "token revoked", token=token_id)
         return web.Response(status=204)
