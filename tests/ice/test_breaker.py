@@ -119,6 +119,23 @@ def test_the_vendors_own_time_is_obeyed(asked: float, low: float, high: float) -
         assert low <= breaker.retry_at <= high
 
 
+def test_luck_spreads_those_who_obey_the_vendor_too() -> None:
+    """After its time, up to a tenth more."""
+    times = []
+    for luck in (0.0, 0.5, 1.0):
+        breaker = Breaker()
+        fail(breaker, 0.0, 1, luck, retry_after=100)
+        times.append(breaker.retry_at)
+    assert times == [100, pytest.approx(105), pytest.approx(110)]
+
+
+def test_an_outage_may_last_for_ever() -> None:
+    breaker = Breaker()
+    for minute in range(5000):
+        fail(breaker, 60.0 * minute, 3)
+    assert breaker.retry_at == 60.0 * 4999 + 60
+
+
 @pytest.mark.parametrize("asked", [0, -5, math.nan, -math.inf, None])
 def test_a_time_that_says_nothing_is_as_none(asked: float | None) -> None:
     breaker = Breaker()
