@@ -1,6 +1,7 @@
 """A vendor in trouble is left alone, for longer and longer, and tried by one question at a time."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,9 @@ from liveman.ice.breaker import Breaker
 MANY = 100
 
 
-def fail(breaker: Breaker, now: float, times: int = 1, luck: float = 1.0, **said: object) -> None:
+def fail(breaker: Breaker, now: float, times: int = 1, luck: float = 1.0, **said: Any) -> None:
     for _ in range(times):
-        breaker.failed(breaker.begin(), now, luck, **said)  # type: ignore[arg-type]
+        breaker.failed(breaker.begin(), now, luck, **said)
 
 
 def test_two_failures_are_no_outage_and_three_are() -> None:
@@ -86,7 +87,7 @@ def test_questions_that_were_under_way_are_part_of_the_same_outage() -> None:
 
 
 @pytest.mark.parametrize("said", [{"retry_after": 60}, {"permanent": True}])
-def test_an_older_answer_does_not_shorten_the_time_that_a_vendor_names(said: dict[str, object]) -> None:
+def test_an_older_answer_does_not_shorten_the_time_that_a_vendor_names(said: dict[str, Any]) -> None:
     """Of many questions at once the last ones are refused: that the first ones worked is no news."""
     breaker = Breaker()
     first = breaker.begin()

@@ -197,7 +197,7 @@ async def test_a_provider_that_hangs_costs_the_budget_and_no_more(
     """The others' servers are there; two that hang share one budget."""
     monkeypatch.setattr(broker_module, "_GRACE", 0.01)
     one, two = (slow(), slow()) if slow is Stubborn else (slow, slow)
-    broker = Broker({"one": Provider(one), "good": gives("a"), "two": Provider(two)}, timeout_ms=20)  # type: ignore[dict-item]
+    broker = Broker({"one": Provider(one), "good": gives("a"), "two": Provider(two)}, timeout_ms=20)
     async with broker:
         assert await targets(broker) == ["turn:a"]
         assert [record.message.split("provider=")[1].split()[0] for record in caplog.records] == [
@@ -408,7 +408,7 @@ async def test_a_start_that_is_cancelled_closes_what_was_started() -> None:
         closed.set()
 
     before = asyncio.all_tasks()
-    broker = Broker({"p": Provider(start=start, close=close)}, timeout_ms=1)  # type: ignore[dict-item]
+    broker = Broker({"p": Provider(start=start, close=close)}, timeout_ms=1)
     entering = asyncio.create_task(broker.__aenter__())
     await asyncio.wait_for(started.wait(), 5)
     entering.cancel()
