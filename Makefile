@@ -30,7 +30,7 @@ test-long: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict src plugins/*/src examples/*/src
+	$(BIN)/mypy --strict src plugins/*/src examples/*/src plugins/*/tests examples/*/tests
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 bench: install

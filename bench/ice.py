@@ -157,7 +157,9 @@ def merging() -> float:
     taken = iter(lists)
 
     def merge() -> None:
-        rewrite_links(node, session="id", location="/session/s/id", override=False, servers=next(taken))
+        rewrite_links(
+            node, session="id", location="/session/s/id", override=False, servers=next(taken), max_urls=12
+        )
 
     return statistics.median(timeit.repeat(merge, number=number, repeat=rounds)) / number * 1e6
 

@@ -1,6 +1,7 @@
 """A vendor in trouble is left alone, for longer and longer, and tried by one question at a time."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -9,9 +10,9 @@ from liveman.ice.breaker import Breaker
 MANY = 100
 
 
-def fail(breaker: Breaker, now: float, times: int = 1, luck: float = 1.0, **said: object) -> None:
+def fail(breaker: Breaker, now: float, times: int = 1, luck: float = 1.0, **said: Any) -> None:
     for _ in range(times):
-        breaker.failed(breaker.begin(), now, luck, **said)  # type: ignore[arg-type]
+        breaker.failed(breaker.begin(), now, luck, **said)
 
 
 def test_two_failures_are_no_outage_and_three_are() -> None:
@@ -86,7 +87,7 @@ def test_questions_that_were_under_way_are_part_of_the_same_outage() -> None:
 
 
 @pytest.mark.parametrize("said", [{"retry_after": 60}, {"permanent": True}])
-def test_an_older_answer_does_not_shorten_the_time_that_a_vendor_names(said: dict[str, object]) -> None:
+def test_an_older_answer_does_not_shorten_the_time_that_a_vendor_names(said: dict[str, Any]) -> None:
     """Of many questions at once the last ones are refused: that the first ones worked is no news."""
     breaker = Breaker()
     first = breaker.begin()
@@ -117,6 +118,23 @@ def test_the_vendors_own_time_is_obeyed(asked: float, low: float, high: float) -
         fail(breaker, 0.0, 1, luck, retry_after=asked)
         assert breaker.retry_at is not None
         assert low <= breaker.retry_at <= high
+
+
+def test_luck_spreads_those_who_obey_the_vendor_too() -> None:
+    """After its time, up to a tenth more."""
+    times = []
+    for luck in (0.0, 0.5, 1.0):
+        breaker = Breaker()
+        fail(breaker, 0.0, 1, luck, retry_after=100)
+        times.append(breaker.retry_at)
+    assert times == [100, pytest.approx(105), pytest.approx(110)]
+
+
+def test_an_outage_may_last_for_ever() -> None:
+    breaker = Breaker()
+    for minute in range(5000):
+        fail(breaker, 60.0 * minute, 3)
+    assert breaker.retry_at == 60.0 * 4999 + 60
 
 
 @pytest.mark.parametrize("asked", [0, -5, math.nan, -math.inf, None])

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar
@@ -13,8 +15,10 @@ from liveman.config import Secret
 from liveman.errors import ProviderError
 from liveman.ice import breaker as breaker_module
 from liveman.ice import broker as broker_module
+from liveman.ice import pooled as pooled_module
 from liveman.ice import source as source_module
 from liveman.ice.broker import Broker
+from liveman.ice.pool import Counts
 from liveman.ice.provider import IceLease, IceProvider, IceRequest
 from liveman.ice.server import IceServer
 
@@ -193,7 +197,7 @@ async def test_a_provider_that_hangs_costs_the_budget_and_no_more(
     """The others' servers are there; two that hang share one budget."""
     monkeypatch.setattr(broker_module, "_GRACE", 0.01)
     one, two = (slow(), slow()) if slow is Stubborn else (slow, slow)
-    broker = Broker({"one": Provider(one), "good": gives("a"), "two": Provider(two)}, timeout_ms=20)  # type: ignore[dict-item]
+    broker = Broker({"one": Provider(one), "good": gives("a"), "two": Provider(two)}, timeout_ms=20)
     async with broker:
         assert await targets(broker) == ["turn:a"]
         assert [record.message.split("provider=")[1].split()[0] for record in caplog.records] == [
@@ -404,7 +408,7 @@ async def test_a_start_that_is_cancelled_closes_what_was_started() -> None:
         closed.set()
 
     before = asyncio.all_tasks()
-    broker = Broker({"p": Provider(start=start, close=close)}, timeout_ms=1)  # type: ignore[dict-item]
+    broker = Broker({"p": Provider(start=start, close=close)}, timeout_ms=1)
     entering = asyncio.create_task(broker.__aenter__())
     await asyncio.wait_for(started.wait(), 5)
     entering.cancel()
@@ -427,3 +431,82 @@ async def test_leaving_ends_the_leases_that_are_under_way() -> None:
         await asyncio.wait_for(asked.wait(), 5)
         await broker.__aexit__(None, None, None)
         assert await asyncio.wait_for(caller, 5) == ()
+
+
+@pytest.mark.parametrize("kind", [Provider, Immediate])
+@pytest.mark.parametrize("expires_at", [time.time() - 1, 0, -1.0, math.nan, -math.inf])
+async def test_a_lease_that_has_expired_is_never_handed_out(
+    expires_at: float, kind: type[Provider], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running({"bad": kind(IceLease([server("b")], expires_at)), "good": gives("a")}) as broker:
+        assert await targets(broker) == ["turn:a"]
+    assert "a lease that has expired" in caplog.text
+
+
+async def test_servers_of_no_use_to_the_client_are_taken_out() -> None:
+    found = IceServer(("turn:a", "turn:b?transport=tcp", "turns:c"), "u", Secret(SECRET))
+    only_udp = IceServer(("stun:d",))
+    request = IceRequest("publish", "cam", transports=("tcp", "tls"))
+    async with running({"p": Immediate(IceLease([found, only_udp]))}) as broker:
+        (kept,) = await broker.servers(request)
+    assert kept == IceServer(("turn:b?transport=tcp", "turns:c"), "u", Secret(SECRET))
+
+
+@pytest.mark.parametrize("kind", [Provider, Immediate])
+async def test_what_becomes_of_leases_is_counted(kind: type[Provider]) -> None:
+    good = True
+
+    async def lease(_: IceRequest) -> IceLease:
+        if good:
+            return IceLease([server("a")])
+        raise ProviderError("down")
+
+    async with running({"p": kind(lease)}) as broker:
+        for good in (True, True, False):  # noqa: B007  The provider looks at it.
+            await broker.servers(REQUEST)
+        assert broker.counts == {"p": Counts(fetched=2, failed=1, given=2, missed=1)}
+
+
+@pytest.mark.parametrize("retry_after", ["7", b"7", [], object()])
+async def test_a_time_to_wait_that_is_none_is_as_none(retry_after: Any) -> None:
+    error = ProviderError("busy", retry_after=retry_after)
+    async with running({"bad": Provider(failing(error)), "good": gives("a")}) as broker:
+        assert await targets(broker) == ["turn:a"]
+
+
+async def test_questions_that_are_over_are_forgotten() -> None:
+    async with running({"p": gives("a")}) as broker:
+        for _ in range(3):
+            await broker.servers(REQUEST)
+        await asyncio.sleep(0)
+        (source,) = broker._all
+        assert isinstance(source, source_module.Asked)
+        assert not source._questions
+
+
+async def test_it_is_by_luck_when_a_vendor_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that many instances do not come back at once."""
+    waits = []
+    for luck in (0.0, 1.0):
+        monkeypatch.setattr("random.random", lambda luck=luck: luck)
+        async with running({"p": Provider(failing(ProviderError("busy", retry_after=100)))}) as broker:
+            await broker.servers(REQUEST)
+            (source,) = broker._all
+            assert isinstance(source, source_module.Asked)
+            assert source._breaker.retry_at is not None
+            waits.append(source._breaker.retry_at - asyncio.get_running_loop().time())
+    assert waits[1] - waits[0] > 9
+
+
+def test_the_figures_of_the_contract_are_those_that_hold() -> None:
+    contract = " ".join(f"{IceProvider.__doc__} {IceProvider.lease.__doc__}".split())
+    limits = broker_module._LIMITS
+    for promise in (
+        f"takes longer than {limits['start']:g} seconds",
+        f"at most {limits['close']:g} seconds",
+        f"and {limits['revoke']:g} seconds in all",
+        f"of a pooled provider after {pooled_module._FETCH_SECONDS:g} seconds",
+    ):
+        assert promise in contract
+    # What goes on beside it when Liveman ends, and in a log at each failure.
+    assert (broker_module._GRACE, source_module._QUIET, source_module.MOST_OWED) == (0.5, 30.0, 1000)

@@ -1,6 +1,7 @@
 """Cloudflare is asked as its pages say, and nothing that it answers is trusted."""
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -261,6 +262,8 @@ UNUSABLE: list[Any] = [
     {"iceServers": [{"urls": []}]},
     {"iceServers": [{"urls": ["stun:a"]}]},
     {"iceServers": [{**TURN_A, "urls": ["turn:a:53"]}]},
+    {"iceServers": [{"urls": ["stun:a"]}, {**TURN_A, "urls": ["turn:a:53"]}]},
+    {"iceServers": [{**TURN_A, "username": ""}]},
     {"iceServers": [{"urls": ["turn:a"], "username": "u"}]},
     {"iceServers": [{**TURN_A, "urls": ["turn:a\r\nSet-Cookie: x"]}]},
     {"iceServers": [{**TURN_A, "username": "u\r\n"}]},
@@ -359,3 +362,13 @@ async def test_what_is_left_in_the_pool_is_revoked_at_the_end(base: str, vendor:
     revoked = {path.split("/")[-2] for _, path, *_ in vendor.requests if path.endswith("/revoke")}
     assert revoked
     assert server.username not in revoked
+
+
+async def test_the_life_of_the_credentials_begins_before_the_request(base: str) -> None:
+    """The vendor counts from when it made them; an answer that takes long must not make them live longer."""
+    ticks = itertools.count(1000.0)
+    options = Cloudflare.Options(key_id="k", api_token=Secret(TOKEN), ttl=600, api_base=base.rstrip("/"))
+    provider = Cloudflare(options, clock=lambda: next(ticks))
+    await provider.start()
+    assert (await provider.lease(REQUEST)).expires_at == 1600.0
+    await provider.close()

@@ -83,7 +83,7 @@ class Looser(Acme):
 
 
 class Bare(Acme):
-    class Options:  # type: ignore[assignment]
+    class Options:
         key = ""
 
 

@@ -129,6 +129,9 @@ def test_while_the_vendor_is_down_the_pool_serves() -> None:
     assert (plan.fetch, plan.wake_at) == ((), pool.breaker.retry_at)
     assert [pool.take(10.0, WALL + 10) for _ in range(3)] == [0, 1, None]
     assert not pool.worth_waiting(10.0, 0.5), "nothing can come in time"
+    assert pool.breaker.retry_at is not None
+    assert not pool.worth_waiting(pool.breaker.retry_at - 0.6, 0.5)
+    assert pool.worth_waiting(pool.breaker.retry_at - 0.4, 0.5), "a probe may come in time"
     assert pool.worth_waiting(76.0, 0.5)
     assert pool.plan(76.0, WALL + 76).fetch == (1,), "one probe"
 
@@ -152,6 +155,31 @@ def test_after_three_waits_for_nothing_nobody_waits_until_a_lease_comes() -> Non
     assert not pool.worth_waiting(9.0, 0.5)
     pool.fetched(ticket, "x", WALL + TTL, 9.0, WALL + 9, seconds=9.0)
     assert pool.worth_waiting(9.0, 0.5)
+
+
+@pytest.mark.parametrize(("life", "later"), [(3600, 7), (900, 1)])
+def test_no_more_are_kept_than_are_used_before_they_are_too_old(life: float, later: int) -> None:
+    """After twenty sessions at once and then 2000 s of silence; leases of 900 s wait for 300 s alone."""
+    pool = filled(life)
+    for _ in range(20):
+        pool.take(0.0, WALL)
+    assert pool.wanted(0.0) > 5
+    assert pool.wanted(2000.0) == min(later, 5)
+
+
+def test_before_the_first_lease_its_life_is_taken_to_be_an_hour() -> None:
+    """A vendor that is away for ten minutes finds a pool that still knows how busy it is."""
+    pool: Pool[Any, Any] = Pool(600)
+    for _ in range(10):
+        pool.take(0.0, WALL)
+    assert pool.wanted(600.0) == 5
+
+
+def test_no_more_than_a_thousand_are_kept() -> None:
+    pool: Pool[Any, Any] = Pool(600)
+    for _ in range(100_000):
+        pool.take(0.0, WALL)
+    assert pool.wanted(0.0) == 1000
 
 
 # Simulated days.

@@ -6,7 +6,7 @@ import pytest
 
 from liveman.config import Secret
 from liveman.ice.link import parse_links
-from liveman.ice.rewrite import rewrite_links
+from liveman.ice.rewrite import _read_again, rewrite_links
 from liveman.ice.server import IceServer
 
 ID = "1ad54a3c-284d-46d1-8258-4614b4823d69"
@@ -16,7 +16,7 @@ LAYER = "urn:ietf:params:whep:ext:core:layer"
 
 def rewrite(*values: str, servers: tuple[IceServer, ...] = (), **options: Any) -> list[str]:
     chosen = {"session": ID, "location": OURS, "override": False, **options}
-    return rewrite_links(values, servers=servers, **chosen)[0]
+    return rewrite_links(values, servers=servers, max_urls=12, **chosen)[0]
 
 
 def test_ice_links_get_the_form_that_all_clients_read() -> None:
@@ -182,3 +182,12 @@ def test_without_a_session_nothing_moves() -> None:
     """OPTIONS has none."""
     assert rewrite("</a//b>; rel=x", session="") == ['</a//b>; rel="x"']
     assert rewrite() == []
+
+
+def test_no_credential_is_kept_in_memory() -> None:
+    """Nodes' open servers are the same with each session, and read once; credentials are others each time."""
+    kept = _read_again.cache_info().currsize
+    for number in range(3):
+        value = f'<turn:kept>; rel="ice-server"; username="{number}"; credential="c{number}"'
+        rewrite_links([value], session="", location="", override=False, servers=(), max_urls=12)
+    assert _read_again.cache_info().currsize == kept

@@ -1,14 +1,18 @@
 """What a vendor's API answers becomes plain data or an error that can be logged."""
 
 import asyncio
+import gzip
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
 
 import pytest
+from aiohttp import ClientTimeout
 
 from liveman.errors import ProviderError
+from liveman.ice import vendor as vendor_module
 from liveman.ice.testing import Answer, FakeVendor
 from liveman.ice.vendor import VendorApi
 
@@ -186,7 +190,7 @@ async def test_clocks_that_differ_are_told_once(
         return caplog.text.count("clock and a vendor's differ vendor=Acme seconds_ahead=")
 
     caplog.set_level(logging.DEBUG)
-    assert [await ask_at(ahead) for ahead in (0, 59, 3600, 3600, -3600, 5, -3600)] == [0, 0, 1, 0, 0, 0, 1]
+    assert [await ask_at(ahead) for ahead in (0, 59, 61, 3600, -3600, 5, -3600)] == [0, 0, 1, 0, 0, 0, 1]
     vendor.script = Answer(json=1, headers={"Date": "yesterday"})
     assert await ask(api) == 1
 
@@ -228,3 +232,74 @@ def test_what_is_no_object_is_an_error(answer: Any) -> None:
 def test_a_text_that_is_none_is_an_error(answer: Any) -> None:
     with pytest.raises(ProviderError, match="Acme's answer has no text key"):
         API.text(answer, "key")
+
+
+async def test_what_the_environment_and_the_vendor_would_have_it_send_is_not_sent(
+    vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No proxy, and no cookie."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    vendor.script = Answer(json=1, headers={"Set-Cookie": "a=b; Path=/"})
+    api = VendorApi("Acme", vendor.url.replace("127.0.0.1", "localhost"), check="key")
+    await api.start()
+    assert [await ask(api), await ask(api)] == [1, 1]
+    await api.close()
+    assert "cookie" not in vendor.asked[1].headers
+
+
+async def test_a_compressed_answer_is_not_unpacked(api: VendorApi, vendor: FakeVendor) -> None:
+    """It was not asked for, and could be a thousand times as long."""
+    vendor.script = Answer(body=gzip.compress(b"1"), headers={"Content-Encoding": "gzip"})
+    with pytest.raises(ProviderError, match="is no JSON"):
+        await ask(api)
+
+
+async def test_a_vendor_that_is_slow_does_not_hold_up_other_questions(
+    api: VendorApi, vendor: FakeVendor
+) -> None:
+    """More of them than a client of aiohttp usually has connections."""
+    vendor.script = Answer(fault="hang")
+    tasks = [asyncio.ensure_future(ask(api)) for _ in range(120)]
+    async with asyncio.timeout(20):
+        while len(vendor.asked) < 120:
+            await asyncio.sleep(0.005)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_an_answer_that_drips_has_so_long_and_no_longer(
+    api: VendorApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is for the whole of it, not for each piece."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with suppress(OSError):
+            while not reader.at_eof():
+                writer.write(b"1\r\n \r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    assert ClientTimeout(total=10) == vendor_module._TIMEOUT
+    monkeypatch.setattr(vendor_module, "_TIMEOUT", ClientTimeout(total=0.1))
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        slow = VendorApi("Acme", f"http://127.0.0.1:{port}", check="key")
+        await slow.start()
+        with pytest.raises(ProviderError, match="cannot be reached: TimeoutError"):
+            await asyncio.wait_for(ask(slow), 5)
+        await slow.close()
+
+
+async def test_a_server_that_cannot_be_trusted_is_an_error(vendor: FakeVendor) -> None:
+    """As one that speaks no TLS at all."""
+    api = VendorApi("Acme", vendor.url.replace("http:", "https:"), check="key")
+    await api.start()
+    with pytest.raises(ProviderError, match="cannot be reached: ClientConnectorSSLError"):
+        await ask(api, query={"key": "s3cret-value"})
+    await api.close()
+    assert not vendor.asked

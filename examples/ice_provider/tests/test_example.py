@@ -5,5 +5,5 @@ TURN = {"urls": "turn:turn.example.org", "username": "user", "credential": "the-
 GOOD = Answer(json={"iceServers": [TURN], "ttl": 3600})
 
 
-def test_it_keeps_the_contract():
+def test_it_keeps_the_contract() -> None:
     check_provider(Example, lambda url: {"api_key": "the-api-key", "api_base": url}, vendor=GOOD)

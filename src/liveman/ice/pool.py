@@ -99,7 +99,7 @@ class Pool(Generic[L, W]):
     def worth_waiting(self, now: float, seconds: float) -> bool:
         """Whether a lease may come in so many seconds for a request that found none."""
         retry_at = self.breaker.retry_at
-        if self.breaker.under_way == 0 and retry_at is not None and retry_at > now + seconds:
+        if retry_at is not None and retry_at > now + seconds:
             return False
         return self._in_vain < _IN_VAIN
 
@@ -150,7 +150,7 @@ class Pool(Generic[L, W]):
         fetch = tuple(self.breaker.begin() for _ in range(min(lacking, room)))
         wakes = [self._heap[0][0]] if self._heap else []
         retry_at = self.breaker.retry_at
-        if lacking > 0 and retry_at is not None and now < retry_at:
+        if retry_at is not None and now < retry_at:
             wakes.append(retry_at)
         return Plan(tuple(give), fetch, min(wakes, default=None))
 
@@ -188,8 +188,8 @@ class _Tally:
         if self._at == -math.inf:
             # What it began with fades from the first look on.
             self._at = now
-        self._count *= math.exp(min(0.0, self._at - now) / self.span)
-        self._at = max(self._at, now)
+        self._count *= math.exp((self._at - now) / self.span)
+        self._at = now
         return self._count
 
     def add(self, now: float) -> None:

@@ -94,11 +94,13 @@ class IceProvider(Protocol):
     requests.get, a long computation) stops all of Liveman, and nothing can cut it off.
     """
 
-    Options: ClassVar[type[Any]]
-    """A frozen attrs class. Types are checked strictly: ``"5"`` is no int. What a value must look like beyond
-    that stands in its type, ``Annotated[str, form]``, where ``form(value)`` gives the value back or raises
-    ValueError; its text is shown with the key's path and must not repeat a secret. `Secret` is for texts that
-    must never be shown. Lists are tuples: ``tuple[str, ...]``."""
+    # A property only so that classes within pass for it where types are checked.
+    @property
+    def Options(self) -> type[Any]:  # noqa: N802
+        """A frozen attrs class. Types are checked strictly: ``"5"`` is no int. What a value must look like beyond
+        that stands in its type, ``Annotated[str, form]``, where ``form(value)`` gives the value back or raises
+        ValueError; its text is shown with the key's path and must not repeat a secret. `Secret` is for texts that
+        must never be shown. Lists are tuples: ``tuple[str, ...]``."""
 
     def __init__(self, options: Any) -> None: ...
 
@@ -221,7 +223,7 @@ def _provider(key: str, value: object) -> type[IceProvider]:
     return find(named, path)
 
 
-def _options(provider: type[IceProvider], key: str, value: object) -> Any:
+def _options(provider: type[Any], key: str, value: object) -> Any:
     data, path = ({STATIC: value}, "extra_ice") if key == STATIC else (value, _path(key))
     if isinstance(data, Mapping):
         data = {name: item for name, item in data.items() if name != PROVIDER}

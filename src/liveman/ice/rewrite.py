@@ -19,7 +19,7 @@ def rewrite_links(
     location: str,
     override: bool,
     servers: Sequence[IceServer],
-    max_urls: int = 12,
+    max_urls: int,
 ) -> tuple[list[str], list[str]]:
     """The Link fields for the client, one link in each, and the ICE urls that ``max_urls`` left out.
 

@@ -6,7 +6,6 @@ from typing import Any
 import attrs
 
 from liveman.config import Secret
-from liveman.ice.provider import IceProvider
 from liveman.strict import structure_strictly
 
 __all__ = ["option_problems", "read_options", "secrets_of"]
@@ -20,7 +19,7 @@ _ODD: tuple[Any, ...] = (
 )
 
 
-def read_options(cls: type[IceProvider], table: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def read_options(cls: type[Any], table: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """The table as Options, or None and what is wrong with it."""
     if not attrs.has(getattr(cls, "Options", None) or object):
         return None, ["Options must be an attrs class inside the provider"]
@@ -40,7 +39,7 @@ def secrets_of(options: Any) -> set[str]:
     }
 
 
-def option_problems(cls: type[IceProvider], table: Mapping[str, Any], options: Any) -> Iterator[str]:
+def option_problems(cls: type[Any], table: Mapping[str, Any], options: Any) -> Iterator[str]:
     """What is wrong with the Options of a table that they accept."""
     secrets = secrets_of(options)
     names = [field.name for field in attrs.fields(cls.Options)]
@@ -65,7 +64,7 @@ _SECRET_NAMES = ("secret", "password", "token", "credential")
 
 
 def _odd_values(
-    cls: type[IceProvider], table: Mapping[str, Any], key: str, secrets: set[str]
+    cls: type[Any], table: Mapping[str, Any], key: str, secrets: set[str]
 ) -> Iterator[str]:
     """Whatever stands under a key is taken, or is a fault with a path and without the secret."""
     odd: list[Any] = [*_ODD]
