@@ -36,7 +36,7 @@ class Segment:
 
 
 class Cutter:
-    """Cuts one kind of media. The first frame is a keyframe, and so is each segment's if the publisher will."""
+    """Cuts one kind of media. A segment begins with a keyframe, unless the publisher makes none."""
 
     def __init__(self, clock: int) -> None:
         """``clock``: ticks per second."""

@@ -1,9 +1,10 @@
 """A built-in node: a live777 node on aiortc, in a process of its own.
 
 ``python -m liveman.demo.node [--listen HOST:PORT] [--sub-max N] [--recordings FOLDER] [--until-eof]`` prints
-one line of JSON, ``{"url": "http://…"}``, when it listens. It ends on SIGTERM and SIGINT, with ``--until-eof`` also when its
-standard input ends, so that it never outlives its parent. From the environment: LIVEMAN_NODE_TOKEN, the
-token it wants, and LIVEMAN_NODE_ICE_SERVERS, a JSON array of RTCIceServer dictionaries that it offers.
+one line of JSON, ``{"url": "http://…"}``, when it listens. It ends on SIGTERM and SIGINT, with
+``--until-eof`` also when its standard input ends, so that it never outlives its parent. From the environment:
+LIVEMAN_NODE_TOKEN, the token it wants, and LIVEMAN_NODE_ICE_SERVERS, a JSON array of RTCIceServer
+dictionaries that it offers.
 """
 
 import argparse

@@ -28,7 +28,7 @@ STOP_WITHIN = 5.0
 _CLOSE_WITHIN = 0.5
 
 _RECORD_ID = re.compile(r"[0-9]{10}")
-_BAD = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+_BAD = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 
 
 @define
@@ -80,14 +80,13 @@ class Recorder:
     def start(self, stream: str, base_dir: str | None) -> Row:
         """Begin to record a stream, into ``base_dir`` if it is given; or the recording of it that runs.
 
-        Raises Refused (404; 400 for a bad path; 500 without a publisher or a codec that can be recorded).
+        Raises Refused (400 for a bad path; 500 without a publisher or a codec that can be recorded).
         """
         if stream in self._running:
             return self._running[stream][0]
         found = self._streams.get(stream)
-        if found is None:
-            raise Refused(404, "stream not exists")
-        if found.publisher is None:
+        if found is None or found.publisher is None:
+            # A real node leaves the request hanging.
             raise Refused(500, "nobody publishes the stream")
         codecs = {k: c for k, c in found.publisher.codecs.items() if c.mimeType in RECORDABLE}
         if not codecs:
