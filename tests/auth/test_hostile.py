@@ -20,7 +20,7 @@ ACCOUNTS = (Account("ann", Secret("her password")),)
 
 
 def claims(**changes: object) -> dict[str, object]:
-    made = {"id": "*", "exp": int(time.time()) + 600, "mode": 7, **changes}
+    made = {"id": "*", "exp": int(time.time()) + 36_000, "mode": 7, **changes}
     return {name: value for name, value in made.items() if value is not None}
 
 
@@ -72,7 +72,7 @@ HEADERS = [
     ("an end that is true", [f"Authorization: {token(exp=True)}"], 401),
     ("over by a second", [f"Authorization: {token(exp=int(time.time()) - 61)}"], 401),
     ("within the leeway", [f"Authorization: {token(exp=int(time.time()) - 30)}"], 201),
-    ("not yet", [f"Authorization: {token(nbf=int(time.time()) + 600)}"], 401),
+    ("not yet", [f"Authorization: {token(nbf=int(time.time()) + 36_000)}"], 401),
     ("mode 8", [f"Authorization: {token(mode=8)}"], 401),
     ("mode -1", [f"Authorization: {token(mode=-1)}"], 401),
     ("mode 7.0", [f"Authorization: {token(mode=7.0)}"], 401),

@@ -3,8 +3,10 @@
 import base64
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
@@ -29,7 +31,8 @@ class Who:
     """One who asks."""
 
     name: str
-    header: str
+    show: Callable[[], str]
+    """Makes what it shows, when it is shown: some of it is good for a minute."""
     stream: str = "*"
     bits: tuple[str, ...] = ()
     wrong: int = 0
@@ -39,23 +42,25 @@ class Who:
 
 
 def everyone() -> Iterator[Who]:
-    yield Who("nobody", "", wrong=401)
-    yield Who("a wrong token", "Bearer wrong", wrong=401)
-    yield Who("a token that has expired", _jwt("*", *MODES, seconds=-61), wrong=401)
-    yield Who("a static token", "Bearer the-static-token", "*", tuple(MODES))
-    yield Who("an account", _basic("ann", "her password"), "*", tuple(MODES))
+    yield Who("nobody", lambda: "", wrong=401)
+    yield Who("a wrong token", lambda: "Bearer wrong", wrong=401)
+    yield Who("a token that has expired", partial(_jwt, "*", *MODES, seconds=-61), wrong=401)
+    yield Who("a static token", lambda: "Bearer the-static-token", "*", tuple(MODES))
+    yield Who("an account", lambda: _basic("ann", "her password"), "*", tuple(MODES))
     for stream in ("*", "s", "other"):
-        yield Who(f"everything on {stream}", _jwt(stream, *MODES), stream, tuple(MODES))
+        yield Who(f"everything on {stream}", partial(_jwt, stream, *MODES), stream, tuple(MODES))
         for bit in MODES:
-            yield Who(f"{bit} on {stream}", _jwt(stream, bit), stream, (bit,))
-        yield Who(f"no bits on {stream}", _jwt(stream), stream)
+            yield Who(f"{bit} on {stream}", partial(_jwt, stream, bit), stream, (bit,))
+        yield Who(f"no bits on {stream}", partial(_jwt, stream), stream)
     for kind in "ps":
-        token = build_relay_token(SECRET.encode(), alias="n0", kind=kind, stream="s", issued=int(time.time()))
-        yield Who(f"a relay {kind} to n0", f"Bearer {token}", wrong=401, relay=kind)
-        token = build_relay_token(
-            SECRET.encode(), alias="n0", kind=kind, stream="other", issued=int(time.time())
-        )
-        yield Who(f"a relay {kind} of another stream", f"Bearer {token}", wrong=401)
+        yield Who(f"a relay {kind} to n0", partial(_relay, kind, "s"), wrong=401, relay=kind)
+        yield Who(f"a relay {kind} of another stream", partial(_relay, kind, "other"), wrong=401)
+
+
+def _relay(kind: Literal["p", "s"], stream: str) -> str:
+    issued = int(time.time())
+    token = build_relay_token(SECRET.encode(), alias="n0", kind=kind, stream=stream, issued=issued)
+    return f"Bearer {token}"
 
 
 def _basic(name: str, password: str) -> str:
@@ -108,7 +113,8 @@ def fill(path: str) -> str:
 
 async def refusal(client: ClientSession, method: str, path: str, who: Who) -> int:
     """With what somebody is turned away; 0: it got in, whatever the answer was."""
-    headers = {"Authorization": who.header} if who.header else {}
+    shown = who.show()
+    headers = {"Authorization": shown} if shown else {}
     if method == "POST":
         signalling = re.match(r"/(api/)?wh[ie]p/", path)
         headers["Content-Type"] = "application/sdp" if signalling else "application/json"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import ClientSession, web
@@ -14,11 +15,12 @@ from liveman import config
 from liveman.access import ANYONE, MANAGE, PUBLISH, SUBSCRIBE, Identity
 from liveman.config import FsStorage, Recorder
 from liveman.errors import NotAllowed, NotFound
+from liveman.guard import Guard
 from liveman.inbound import Answer, Inbound
-from liveman.middleware import Guard, mount
+from liveman.middleware import mount
 from liveman.recording.folder import Folder
+from liveman.recording.object_routes import object_routes, permit_viewers
 from liveman.recording.objects import Objects
-from liveman.recording.routes import object_routes, permit_viewers
 from recording.buckets import new_bucket
 from support.liveman import liveman
 
@@ -188,7 +190,7 @@ async def test_each_route_has_its_rule(
     (tmp_path / "x.m4s").touch()
     objects = Objects(Folder(str(tmp_path)), config.Playback())
     app = web.Application()
-    mount(app, Guard(identify=lambda _: identity), object_routes(objects, stream_of=stream_of))
+    mount(app, Guard(identify=AsyncMock(return_value=identity)), object_routes(objects, stream_of=stream_of))
     async with objects, TestServer(app) as server, ClientSession(server.make_url("/")) as client:
         async with client.get("/api/record/object/x.m4s") as got:
             assert got.status == statuses[0]
