@@ -244,6 +244,8 @@ async def refused(url: str, problem: str) -> None:
         async with open_database(url):
             raise AssertionError("it was opened")
     assert url.removeprefix("sqlite://").partition("?")[0] in str(caught.value)
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1
     no_threads_but(threads)
 
 

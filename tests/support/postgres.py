@@ -12,6 +12,8 @@ from pathlib import Path
 
 __all__ = ["Postgres"]
 
+#: PostgreSQL refuses to run as root.
+_USER = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 fsync = off
@@ -34,14 +36,11 @@ class Postgres:
     @classmethod
     @contextmanager
     def running(cls) -> Iterator["Postgres"]:
-        with tempfile.TemporaryDirectory(prefix="liveman-postgres-") as folder:
-            server = cls(folder)
-            server._initialise()
+        server = cls(tempfile.mkdtemp(prefix="liveman-postgres-"))
+        server._initialise()
+        with server._ended_with_us():
             server.start()
-            try:
-                yield server
-            finally:
-                server.stop("immediate")
+            yield server
 
     def url(self, database: str, *, port: int | None = None, login: str = "liveman") -> str:
         """``port``: of who stands in between."""
@@ -87,7 +86,7 @@ class Postgres:
         with open(path, "wb") as file:
             file.write(content)
         os.chmod(path, 0o600)
-        if os.geteuid() == 0:
+        if _USER:
             shutil.chown(path, "postgres")
 
     @property
@@ -99,8 +98,25 @@ class Postgres:
     def _data(self) -> str:
         return f"{self.folder}/data"
 
+    @contextmanager
+    def _ended_with_us(self) -> Iterator[None]:
+        """The server goes when the context is left, and also when this process is killed: then a pipe ends."""
+        stop = f"cat >/dev/null; {self._bin}/pg_ctl stop -s -w -m immediate -D {self._data}; rm -rf {self.folder}"
+        keeper = subprocess.Popen(
+            [*_USER, "sh", "-c", stop],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            keeper.communicate(timeout=60)
+
     def _initialise(self) -> None:
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root.
+        if _USER:
             shutil.chown(self.folder, "postgres")
             os.chmod(self.folder, 0o755)
         self._run("initdb", "-D", self._data, "-U", "liveman", "-A", "trust", "-E", "UTF8", "--no-sync")
@@ -109,11 +125,10 @@ class Postgres:
             file.write(_SETTINGS + own)
 
     def _run(self, command: str, *arguments: str) -> None:
-        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         # Not the caller's pipes: the server would keep them open.
         with tempfile.TemporaryFile() as said:
             done = subprocess.run(
-                [*user, str(self._bin / command), *arguments],
+                [*_USER, str(self._bin / command), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

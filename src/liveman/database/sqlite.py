@@ -163,8 +163,10 @@ class SqliteDatabase:
             raise DatabaseError(f"The database {self.where} was busy for {self._patience:g} s.") from None
 
     async def _connect(self) -> "_Session":
-        connection = aiosqlite.connect(
-            _uri(self._path, self._source.mode), uri=True, isolation_level=None, timeout=_LOCK_SECONDS
+        uri = _uri(self._path, self._source.mode)
+        connection = _Connection(
+            lambda: sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_LOCK_SECONDS),
+            iter_chunk_size=64,
         )
         session = _Session(connection, self._explain)
         # A cancel leaves this running: cut short, it would leave a thread that nobody stops.
@@ -176,7 +178,10 @@ class SqliteDatabase:
             for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
                 await session.execute(f"PRAGMA {pragma}")
         except BaseException:
-            opening.add_done_callback(lambda _: self._discard(session))
+            if opening.done():
+                self._discard(session)
+            else:
+                opening.add_done_callback(lambda _: self._discard(session))
             raise
         return session
 
@@ -203,26 +208,18 @@ class SqliteDatabase:
 class _Session:
     """One connection. Statements run in the order in which they were asked; errors are DatabaseErrors."""
 
-    def __init__(
-        self, connection: aiosqlite.Connection, explain: Callable[[Exception], DatabaseError]
-    ) -> None:
+    def __init__(self, connection: "_Connection", explain: Callable[[Exception], DatabaseError]) -> None:
         self.announced: list[tuple[str, str]] = []
         """What is to be told when the transaction is committed."""
         self._connection = connection
         self._explain = explain
-        self._running = False
 
     async def start(self) -> None:
         await self._run(self._connection)
-        self._running = True
         self._connection.row_factory = _row  # type: ignore[assignment]  # any callable will do
 
     def stop(self) -> "asyncio.Future[Any] | None":
-        """Close it after what is queued; the future is done when its thread is about to end. None: it is told
-        already, or was never open."""
-        if not self._running:
-            return None
-        self._running = False
+        """Close it after what is queued; the future is done when its thread is about to end."""
         return self._connection.stop()
 
     async def execute(self, sql: str, params: Sequence[object] = ()) -> int:
@@ -272,6 +269,17 @@ class _Session:
             return await work
         except (sqlite3.Error, ValueError, OverflowError) as error:
             raise self._explain(error) from error
+
+
+class _Connection(aiosqlite.Connection):
+    """It stops itself when it cannot be opened; its thread has to be waited for then too."""
+
+    _stopped: "asyncio.Future[Any] | None" = None
+
+    def stop(self) -> "asyncio.Future[Any] | None":
+        if self._stopped is None:
+            self._stopped = super().stop()
+        return self._stopped
 
 
 class _Params(dict[str, object]):
