@@ -41,7 +41,7 @@ MANAGE, PUBLISH, SUBSCRIBE = 1, 2, 4
 HASH = "$argon2id$v=19$m=8,t=1,p=1$daW4D3rVvh3IdQxVPm8Tzw$KNXlIVDz1DOZV4FJ7qv65IsBDUm0bA+oKJzO6Wjh6S8"
 
 
-def bearer(stream: str = "*", mode: int = 7, *, seconds: float = 600, **claims: Any) -> dict[str, str]:
+def bearer(stream: str = "*", mode: int = 7, *, seconds: float = 36_000, **claims: Any) -> dict[str, str]:
     """The header of one who has a token."""
     token = native({"id": stream, "mode": mode, "exp": int(time.time() + seconds), **claims})
     return {"Authorization": f"Bearer {token}"}

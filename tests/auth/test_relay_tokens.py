@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
@@ -39,7 +40,7 @@ async def test_nodes_relay_to_one_another_while_everyone_must_say_who_he_is(mode
     async with buildin_nodes(2, token=token) as nodes:
         declared = [NodeConfig(each.alias, each.url, token=token, sub_max=1) for each in nodes]
         publisher, viewer = (
-            native({"id": "cam", "mode": bit, "exp": int(time.time()) + 600}) for bit in (2, 4)
+            native({"id": "cam", "mode": bit, "exp": int(time.time()) + 36_000}) for bit in (2, 4)
         )
         auth = Auth(secret=Secret(SECRET))
         async with (
