@@ -195,11 +195,12 @@ def liveman(nodes: Sequence[Peer], *, mode: str, extra: str = "", level: str = "
             yield peer
 
 
-def load(url: str, *, seconds: int, connections: int) -> Load:
-    """POST an offer, DELETE the session, again and again, by wrk."""
+def load(url: str, *, seconds: int, connections: int, token: str = "") -> Load:
+    """POST an offer, DELETE the session, again and again, by wrk; ``token``: what it shows with each."""
     wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10", "-s", str(HERE / "whip.lua")]
     said = subprocess.run(
         _pinned([*wrk, url], CPUS[-1]),
+        env={**os.environ, **({"TOKEN": token} if token else {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

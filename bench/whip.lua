@@ -1,5 +1,12 @@
--- Publishes under new names and deletes every session that it is given. One thread only.
+-- Publishes under new names and deletes every session that it is given. One thread only. A token may stand in
+-- the environment, as TOKEN.
 local offer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" .. string.rep("a=rtpmap:96 VP8/90000\r\n", 60)
+local token = os.getenv("TOKEN")
+local headers = { ["Content-Type"] = "application/sdp" }
+if token then
+  headers["Authorization"] = "Bearer " .. token
+  wrk.headers["Authorization"] = headers["Authorization"]
+end
 local made, count, thread_of_all = {}, 0, nil
 failed = 0
 
@@ -9,7 +16,7 @@ function request()
   local session = table.remove(made)
   if session then return wrk.format("DELETE", session) end
   count = count + 1
-  return wrk.format("POST", "/whip/bench-" .. count, { ["Content-Type"] = "application/sdp" }, offer)
+  return wrk.format("POST", "/whip/bench-" .. count, headers, offer)
 end
 
 function response(status, headers)

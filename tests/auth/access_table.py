@@ -65,7 +65,7 @@ TABLE = (
         ("/api/record/object/{an object of s}",),
         ("subscribe",),
     ),
-    Row(("GET",), ("/api/storage/ping",), ANY),
+    Row(("GET",), ("/api/storage/ping",), ("manage",)),
     Row(("POST",), ("/api/storage/presign",), ("manage",)),
     Row(("POST",), ("/api/nodes/",), ("manage",)),
     Row(("DELETE",), ("/api/nodes/n1",), ("manage",)),

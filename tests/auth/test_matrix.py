@@ -126,8 +126,9 @@ async def refusal(client: ClientSession, method: str, path: str, who: Who) -> in
         return got.status if turned_away else 0
 
 
-@pytest.mark.parametrize("who", list(everyone()), ids=lambda who: who.name)
-async def test_everyone_gets_where_the_table_says_and_nowhere_else(client: ClientSession, who: Who) -> None:
+@pytest.mark.parametrize("name", [who.name for who in everyone()])
+async def test_everyone_gets_where_the_table_says_and_nowhere_else(client: ClientSession, name: str) -> None:
+    who = next(who for who in everyone() if who.name == name)  # Made now: tokens end.
     wrong = []
     for row in TABLE:
         for path in row.paths:

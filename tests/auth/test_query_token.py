@@ -10,7 +10,10 @@ from auth.asking import SUBSCRIBE, ask, bearer, exactly, guarded, made, post
 from auth.test_matrix import fill
 from support.raw_node import RawNode, raw_node
 
-ANYTHING = bearer()["Authorization"].removeprefix("Bearer ")
+
+def anything() -> str:
+    """A token that may do everything."""
+    return bearer()["Authorization"].removeprefix("Bearer ")
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ async def client(node: RawNode) -> AsyncIterator[ClientSession]:
 
 @pytest.mark.parametrize("path", ["/api/sse/nodes", "/api/sse/streams"])
 async def test_it_opens_event_streams(client: ClientSession, path: str) -> None:
-    async with client.get(f"{path}?token={ANYTHING}") as stream:
+    async with client.get(f"{path}?token={anything()}") as stream:
         assert stream.status == 200
         assert (await stream.content.readline()).startswith(b"data: ")
 
@@ -65,7 +68,7 @@ async def test_it_opens_what_a_session_sends(client: ClientSession, node: RawNod
     ],
 )
 async def test_it_opens_nothing_else(client: ClientSession, node: RawNode, method: str, path: str) -> None:
-    said = await ask(client, method, f"{fill(path)}?token={ANYTHING}")
+    said = await ask(client, method, f"{fill(path)}?token={anything()}")
     assert said.status == 401
     assert not node.received
 
@@ -100,7 +103,7 @@ async def test_beside_a_good_header_it_does_not_reach_the_node_either(
     ],
 )
 async def test_what_counts_as_one(client: ClientSession, query: str, status: int) -> None:
-    url = exactly(client, f"/api/sse/nodes?{query.replace('{token}', ANYTHING)}")
+    url = exactly(client, f"/api/sse/nodes?{query.replace('{token}', anything())}")
     async with client.get(url) as response:
         assert response.status == status
 
@@ -110,13 +113,13 @@ async def test_no_log_ever_shows_it(
 ) -> None:
     """Whether it is good, refused, malformed, or the node behind it fails."""
     caplog.set_level(logging.DEBUG)
-    shown = (ANYTHING, "not-a-good-one", "x" * 100)
+    shown = (anything(), "not-a-good-one", "x" * 100)
     session = fill("/session/s/{subscriber's session}")
     for token in shown:
         for path in ("/api/sse/nodes", session, "/whip/s", "/nowhere", "/api/nodes/", "/whip/%00"):
             async with client.get(f"{path}?token={token}"):
                 pass
     node.reply = b"nonsense\r\n\r\n"
-    await ask(client, "GET", f"{session}?token={ANYTHING}")
+    await ask(client, "GET", f"{session}?token={anything()}")
     assert "path=/api/sse/nodes" in caplog.text and "status=502" in caplog.text
     assert not [token for token in shown if token in caplog.text]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
@@ -40,7 +39,7 @@ async def test_nodes_relay_to_one_another_while_everyone_must_say_who_he_is(mode
     async with buildin_nodes(2, token=token) as nodes:
         declared = [NodeConfig(each.alias, each.url, token=token, sub_max=1) for each in nodes]
         publisher, viewer = (
-            native({"id": "cam", "mode": bit, "exp": int(time.time()) + 36_000}) for bit in (2, 4)
+            native({"id": "cam", "mode": bit, "exp": int(time.time()) + 600}) for bit in (2, 4)
         )
         auth = Auth(secret=Secret(SECRET))
         async with (
@@ -78,7 +77,7 @@ DIRECT = "/api/whip/n0/cam"
 
 
 @pytest.mark.parametrize(
-    ("asked", "path", "status"),
+    ("changed", "path", "status"),
     [
         ({}, DIRECT, 201),
         ({"kind": "s"}, "/api/whep/n0/cam", 201),
@@ -100,9 +99,9 @@ DIRECT = "/api/whip/n0/cam"
     ],
 )
 async def test_where_a_relays_token_begins_something(
-    client: ClientSession, kept: Keeper, asked: dict[str, Any], path: str, status: int
+    client: ClientSession, kept: Keeper, changed: dict, path: str, status: int
 ) -> None:
-    assert (await post(client, path, relay(**asked))).status == status
+    assert (await post(client, path, relay(**changed))).status == status
     assert len(kept.node.received) == (status == 201)
 
 

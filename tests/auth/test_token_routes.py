@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from aiohttp import ClientSession
 
@@ -74,6 +75,20 @@ async def test_a_token_is_one_as_nodes_and_the_original_take_them(client: Client
     assert type(found["exp"]) is int and before + 60 <= found["exp"] <= time.time() + 60
     assert len(found["jti"]) == 32
     assert set(found) == {"id", "exp", "mode", "jti"}
+
+
+async def test_another_library_under_the_same_secret_reads_ours_and_makes_ones_for_us(
+    client: ClientSession,
+) -> None:
+    """As a node does: the algorithm is given, ``exp`` is needed and an audience would be refused."""
+    said = await make(client, ANN, publish=True)
+    options = {"require": ["exp"]}
+    found = jwt.decode(said.json["access_token"], SECRET, algorithms=["HS256"], options=options)
+    assert (found["id"], found["mode"]) == ("cam", 2)
+    theirs = jwt.encode({"id": "cam", "exp": int(time.time()) + 60, "mode": 2}, SECRET, "HS256")
+    header = {"Authorization": f"Bearer {theirs}"}
+    assert (await post(client, "/whip/cam", header)).status == 201
+    assert (await post(client, "/whep/cam", header)).status == 403
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from aiohttp import web
 from attrs import frozen
 
-from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule, allows
+from liveman.access import MANAGE, SUBSCRIBE, Rule, allows
 from liveman.errors import Fault, Invalid, NotAllowed
 from liveman.forms import Between
 from liveman.inbound import Answer, Inbound
@@ -17,8 +17,7 @@ from liveman.recording.playback import is_object_path, object_path
 
 __all__ = ["object_routes", "permit_viewers"]
 
-_PRESIGN = Rule(MANAGE)
-_PING = Rule(MANAGE | PUBLISH | SUBSCRIBE)
+_STORAGE = Rule(MANAGE)
 _OBJECT = Rule(SUBSCRIBE, "found", query_token=True)
 _STREAM = Rule(SUBSCRIBE, "stream")
 #: Segments of the path before the object's.
@@ -78,6 +77,6 @@ def object_routes(
 
     return [
         Signal("GET", "/api/record/object/{rest}", serve, _OBJECT, hides=True),
-        Route("POST", "/api/storage/presign", presign, _PRESIGN),
-        Route("GET", "/api/storage/ping", ping, _PING),
+        Route("POST", "/api/storage/presign", presign, _STORAGE),
+        Route("GET", "/api/storage/ping", ping, _STORAGE),
     ]
