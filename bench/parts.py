@@ -61,6 +61,11 @@ NODES_CONF = """
     location / {{ return 404; }}
   }}
 """
+#: nginx as a file server, at its best.
+FILES_CONF = """
+  sendfile on;
+  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ root {root}; }} }}
+"""
 PROXY_CONF = """
   upstream nodes {{ {servers} keepalive {kept}; keepalive_requests 1000000000; }}
   server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://nodes; }} }}
@@ -88,8 +93,16 @@ class Peer:
 
     def memory_mb(self) -> float:
         """Resident memory."""
+        return self._memory("VmRSS")
+
+    def peak_mb(self) -> float:
+        """The most that it has been."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> float:
         sizes = (
-            re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in _family(self.pid)
+            re.search(rf"{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+            for pid in _family(self.pid)
         )
         return sum(int(size[1]) for size in sizes if size) / 1024
 
@@ -181,7 +194,26 @@ def nginx(nodes: Sequence[Peer]) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def liveman(nodes: Sequence[Peer], *, mode: str, extra: str = "", level: str = "error") -> Iterator[Peer]:
+def files(root: str, *, path: str, measured: bool) -> Iterator[Peer]:
+    """What a file server in C does with this folder, which has a file at the path; ``measured``: it has the
+    CPU of what is measured."""
+    port = _free_ports(1)
+    rest = FILES_CONF.format(port=port, root=root)
+    with _nginx(rest, port, cpu=CPUS[0] if measured else CPUS[-1], path=path) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def copier(origin: Peer, *, path: str) -> Iterator[Peer]:
+    """The least that copying from a server with aiohttp takes."""
+    with _script("copier.py", origin.url, path=path, cpu=CPUS[0]) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def liveman(
+    nodes: Sequence[Peer], *, mode: str = "auto", extra: str = "", level: str = "error", uvloop: bool = False
+) -> Iterator[Peer]:
     """Liveman in front of the nodes; ``mode``: how it watches them; ``extra``: more TOML."""
     port = _free_ports(1)
     declared = "".join(
@@ -190,7 +222,7 @@ def liveman(nodes: Sequence[Peer], *, mode: str, extra: str = "", level: str = "
     text = f'[http]\nlisten = "127.0.0.1:{port}"\n[log]\nlevel = "{level}"\n{extra}\n{declared}'
     with TemporaryDirectory(prefix="liveman-bench-") as folder:
         Path(folder, "liveman.toml").write_text(text)
-        argv = [sys.executable, "-m", "liveman", "-c", "liveman.toml"]
+        argv = [sys.executable, "-m", "liveman", "-c", "liveman.toml", *(["--uvloop"] if uvloop else [])]
         with _running(argv, f"http://127.0.0.1:{port}", path="/readyz", cpu=CPUS[0], folder=folder) as peer:
             yield peer
 
@@ -219,13 +251,13 @@ def load(url: str, *, seconds: int, connections: int, token: str = "") -> Load:
 
 
 @contextlib.contextmanager
-def _nginx(rest: str, port: int, *, cpu: int) -> Iterator[Peer]:
+def _nginx(rest: str, port: int, *, cpu: int, path: str = "/api/streams/") -> Iterator[Peer]:
     user = "user root;" if os.geteuid() == 0 else ""
     with TemporaryDirectory(prefix="liveman-bench-") as folder:
         conf = Path(folder, "nginx.conf")
         conf.write_text(NGINX_CONF.format(folder=folder, user=user, rest=rest))
         argv = ["nginx", "-p", folder, "-c", str(conf)]
-        with _running(argv, f"http://127.0.0.1:{port}", path="/api/streams/", cpu=cpu, folder=folder) as peer:
+        with _running(argv, f"http://127.0.0.1:{port}", path=path, cpu=cpu, folder=folder) as peer:
             yield peer
 
 

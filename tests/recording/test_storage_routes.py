@@ -174,8 +174,10 @@ async def test_the_stream_of_an_object_is_found_by_its_path(
     ("identity", "statuses", "cached"),
     [
         (ANYONE, (200, 501, 200), "max-age=31536000, immutable"),
-        (Identity("x", "*", SUBSCRIBE), (200, 403, 403), "private, max-age=31536000, immutable"),
+        (Identity("x", "*", SUBSCRIBE), (200, 403, 200), "private, max-age=31536000, immutable"),
         (Identity("x", "*", MANAGE), (403, 501, 200), None),
+        (Identity("x", "cam", SUBSCRIBE), (200, 403, 403), "private, max-age=31536000, immutable"),
+        (Identity("x", "other", SUBSCRIBE), (403, 403, 403), None),
         (Identity("x", "cam", MANAGE), (403, 403, 403), None),
     ],
 )
@@ -183,14 +185,11 @@ async def test_each_route_has_its_rule(
     tmp_path: Path, identity: Identity, statuses: tuple[int, ...], cached: str | None
 ) -> None:
     """What is not everybody's stays out of caches that are shared."""
-
-    async def stream_of(path: str) -> str | None:
-        return None
-
     (tmp_path / "x.m4s").touch()
     objects = Objects(Folder(str(tmp_path)), config.Playback())
     app = web.Application()
-    mount(app, Guard(identify=AsyncMock(return_value=identity)), object_routes(objects, stream_of=stream_of))
+    guard = Guard(identify=AsyncMock(return_value=identity))
+    mount(app, guard, object_routes(objects, stream_of=AsyncMock(return_value="cam")))
     async with objects, TestServer(app) as server, ClientSession(server.make_url("/")) as client:
         async with client.get("/api/record/object/x.m4s") as got:
             assert got.status == statuses[0]

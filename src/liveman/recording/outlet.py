@@ -20,6 +20,8 @@ __all__ = ["Outlet"]
 
 #: The most of one client before the next one's turn.
 _SLICE = 1024 * 1024
+#: Linux has it.
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
 Submit = Callable[[Callable[[], int]], Future[int]]
 
@@ -48,6 +50,12 @@ class Outlet:
         self._file = file
         self._submit = submit
         self._loop = asyncio.get_running_loop()
+        self._at = self._end = 0
+        """What is still to be sent."""
+        self._known = 0
+        """Up to there it was found to be in memory."""
+        self._full = False
+        """Whether the client must make room first."""
         self._last: Future[int] | None = None
         """The call in a thread that may still use both descriptors."""
 
@@ -57,22 +65,12 @@ class Outlet:
         Raises OSError, which is ConnectionError when the client has left or takes nothing for too long.
         """
         await self._flush()
-        done = 0
-        while done < count:
-            if self._inbound.left:
-                raise ConnectionResetError("the client has left")
-            asked = min(count - done, _SLICE)
-            try:
-                sent = await self._slice(at + done, asked)
-            except BlockingIOError:
-                await self._writable()
-                continue
-            if not sent:
-                break
-            done += sent
-            # Less than a slice: the client has enough for now.
-            await (asyncio.sleep(0) if sent == asked else self._writable())
-        return done
+        self._at, self._end, self._known = at, at + count, at
+        while self._at < self._end:
+            await self._from_memory()
+            if self._at < self._end:
+                await self._from_disk()
+        return self._at - at
 
     def close(self) -> None:
         """Close the socket's second descriptor and the file, once no thread uses them: their numbers are
@@ -86,20 +84,72 @@ class Outlet:
         os.close(self._out)
         self._file.close()
 
-    async def _slice(self, at: int, count: int) -> int:
-        if self._in_memory(at, count):
-            return os.sendfile(self._out, self._file.fileno(), at, count)
-        self._last = self._submit(lambda: os.sendfile(self._out, self._file.fileno(), at, count))
-        return await asyncio.wrap_future(self._last)
+    async def _from_memory(self) -> None:
+        """Send until nothing is left, or the client waits for what is not in memory."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        if not self._full:
+            self._pump(done)
+        if not done.done():
+            await self._pumped(done)
+        done.result()
 
-    def _in_memory(self, at: int, count: int) -> bool:
-        """Whether the kernel need not wait for the disk: judged by both ends, as it reads ahead."""
+    async def _pumped(self, done: asyncio.Future[None]) -> None:
+        self._loop.add_writer(self._out, self._pump, done)
+        try:
+            while not done.done():
+                before = self._at
+                await asyncio.wait((done,), timeout=STALLED_SECONDS)
+                if self._at == before and not done.done():
+                    self._stalled()
+        finally:
+            self._loop.remove_writer(self._out)
+        self._full = False
+
+    def _pump(self, done: asyncio.Future[None]) -> None:
+        """Send a slice: no more, as others wait. Called by the loop when the client has room."""
+        if done.done():
+            return
+        try:
+            if self._inbound.left:
+                raise ConnectionResetError("the client has left")
+            if self._at >= self._known and not self._in_memory():
+                done.set_result(None)
+                return
+            self._sent(os.sendfile(self._out, self._file.fileno(), self._at, self._known - self._at))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            done.set_exception(error)
+            return
+        if self._at == self._end:
+            done.set_result(None)
+
+    async def _from_disk(self) -> None:
+        at, count = self._at, min(self._end - self._at, _SLICE)
+        self._last = self._submit(lambda: os.sendfile(self._out, self._file.fileno(), at, count))
+        try:
+            self._sent(await asyncio.wrap_future(self._last))
+        except BlockingIOError:
+            self._full = True
+
+    def _sent(self, count: int) -> None:
+        self._at += count
+        if not count:
+            self._end = self._at  # So does the file.
+
+    def _in_memory(self) -> bool:
+        """Whether the kernel need not wait for the disk for the next slice: judged by both its ends, as it
+        reads ahead."""
+        if _NOWAIT is None:
+            return False
+        until = min(self._at + _SLICE, self._end)
         byte = [bytearray(1)]
         try:
-            for place in (at, at + count - 1):
-                os.preadv(self._file.fileno(), byte, place, os.RWF_NOWAIT)
+            for place in (self._at, until - 1):
+                os.preadv(self._file.fileno(), byte, place, _NOWAIT)
         except OSError:
             return False  # Not there, or not all file systems can tell.
+        self._known = until
         return True
 
     async def _flush(self) -> None:
@@ -113,17 +163,6 @@ class Outlet:
             self._stalled()
         finally:
             self._transport.set_write_buffer_limits(high, low)
-
-    async def _writable(self) -> None:
-        woken = asyncio.Event()
-        self._loop.add_writer(self._out, woken.set)
-        try:
-            async with asyncio.timeout(STALLED_SECONDS):
-                await woken.wait()
-        except TimeoutError:
-            self._stalled()
-        finally:
-            self._loop.remove_writer(self._out)
 
     def _stalled(self) -> None:
         self._inbound.abort()

@@ -93,7 +93,9 @@ class Remote:
         self._path = path
 
     async def send(self, inbound: Inbound, span: Span) -> None:
-        headers = {"Range": f"bytes={span.first}-{span.last}", "If-Match": self.held.tag}
+        headers = {"Range": f"bytes={span.first}-{span.last}"}
+        if self.held.tag.startswith('"'):
+            headers["If-Match"] = self.held.tag
         wanted = f"bytes {span.first}-{span.last}/{self.held.size}"
         async with self._fetcher.get(self._path, headers) as response:
             if response.status != 206 or response.headers.get("Content-Range") != wanted:
