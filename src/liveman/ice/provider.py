@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import attrs
 from attrs import field, frozen
@@ -96,11 +96,11 @@ class IceProvider(Protocol):
 
     # A property only so that classes within pass for it where types are checked.
     @property
-    def Options(self) -> type[Any]:  # noqa: N802
-        """A frozen attrs class. Types are checked strictly: ``"5"`` is no int. What a value must look like beyond
-        that stands in its type, ``Annotated[str, form]``, where ``form(value)`` gives the value back or raises
-        ValueError; its text is shown with the key's path and must not repeat a secret. `Secret` is for texts that
-        must never be shown. Lists are tuples: ``tuple[str, ...]``."""
+    def Options(self) -> type[Any]:
+        """A frozen attrs class. Types are checked strictly: ``"5"`` is no int. What a value must look like
+        beyond that stands in its type, ``Annotated[str, form]``, where ``form(value)`` gives the value back or
+        raises ValueError; its text is shown with the key's path and must not repeat a secret. `Secret` is for
+        texts that must never be shown. Lists are tuples: ``tuple[str, ...]``."""
 
     def __init__(self, options: Any) -> None: ...
 
@@ -147,8 +147,12 @@ def named(providers: Iterable[IceProvider], before: Mapping[str, IceProvider]) -
     """Those before, and these under the names of their classes. Raises ConfigError for what is none."""
     found = dict(before)
     for index, provider in enumerate(providers):
+        problem = ""
         if isinstance(provider, type) or not callable(getattr(provider, "lease", None)):
             problem = "must be an object with lease(), as MyProvider(…) makes one"
+        elif any(provider is other for other in found.values()):
+            problem = "is there already: it would be started and closed twice; make another one"
+        if problem:
             raise ConfigError(Fault(f"ice_providers[{index}]", problem))
         name = type(provider).__name__
         taken = (f"{name} {number}" for number in itertools.count(2))

@@ -63,9 +63,7 @@ def option_problems(cls: type[Any], table: Mapping[str, Any], options: Any) -> I
 _SECRET_NAMES = ("secret", "password", "token", "credential")
 
 
-def _odd_values(
-    cls: type[Any], table: Mapping[str, Any], key: str, secrets: set[str]
-) -> Iterator[str]:
+def _odd_values(cls: type[Any], table: Mapping[str, Any], key: str, secrets: set[str]) -> Iterator[str]:
     """Whatever stands under a key is taken, or is a fault with a path and without the secret."""
     odd: list[Any] = [*_ODD]
     if isinstance(table.get(key), str):
