@@ -98,9 +98,9 @@ class IceProvider(Protocol):
     @property
     def Options(self) -> type[Any]:
         """A frozen attrs class. Types are checked strictly: ``"5"`` is no int. What a value must look like
-        beyond that stands in its type, ``Annotated[str, form]``, where ``form(value)`` gives the value back or
-        raises ValueError; its text is shown with the key's path and must not repeat a secret. `Secret` is for
-        texts that must never be shown. Lists are tuples: ``tuple[str, ...]``."""
+        beyond that stands in its type, ``Annotated[str, form]``, where ``form(value)`` gives the value back
+        or raises ValueError; its text is shown with the key's path and must not repeat a secret. `Secret` is
+        for texts that must never be shown. Lists are tuples: ``tuple[str, ...]``."""
 
     def __init__(self, options: Any) -> None: ...
 
