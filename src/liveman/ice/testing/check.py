@@ -52,13 +52,13 @@ def check_provider(
     there are several kinds of them. ``options`` is then called with the url of a `FakeVendor` that does so.
 
     Checked is: that every key's mistakes are faults and never another error; that secrets are `Secret` and in
-    no repr, error, log line, username or url; start, close and both of them twice, close without start; leases for all kinds of requests,
-    many at once, cancelled at every step, interrupted by close, and before and after their time has passed;
-    that nothing raises what is no Exception, waits although it is ``immediate``, or is left behind. With a
-    vendor also that the event loop is not blocked while it is asked, and what becomes of a lease when any one of its requests is answered with
-    refusals, rubbish, breaking connections, redirects or silence, or with the good answer in which one value
-    is replaced: an error or a sound lease. 401 must become a ProviderError that is ``permanent``; statuses
-    that pass must not.
+    no repr, error, log line, username or url; start, close and both of them twice, close without start;
+    leases for all kinds of requests, many at once, cancelled at every step, interrupted by close, and before
+    and after their time has passed; that nothing raises what is no Exception, waits although it is
+    ``immediate``, or is left behind. With a vendor also that the event loop is not blocked while it is asked,
+    and what becomes of a lease when any one of its requests is answered with refusals, rubbish, breaking
+    connections, redirects or silence, or with the good answer in which one value is replaced: an error or a
+    sound lease. 401 must become a ProviderError that is ``permanent``; statuses that pass must not.
 
     It has an event loop and a thread of its own, so it serves any test, and sees `time.time` replaced
     meanwhile: a provider takes the time from there, or from a keyword ``clock`` of its ``__init__``.
