@@ -44,11 +44,12 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def coturn(folder: Path) -> AsyncIterator[int]:
-    """A turnserver on the loopback; its port."""
+async def coturn(folder: Path, *secrets: str) -> AsyncIterator[int]:
+    """A turnserver on the loopback, with these secrets or the one above; its port."""
     port = free_port()
+    accepted = " ".join(f"--static-auth-secret={secret}" for secret in secrets or (SECRET,))
     options = (
-        f"-n --no-cli --no-tls --no-dtls -L 127.0.0.1 -p {port} --use-auth-secret --static-auth-secret={SECRET} "
+        f"-n --no-cli --no-tls --no-dtls -L 127.0.0.1 -p {port} --use-auth-secret {accepted} "
         f"-r liveman --allow-loopback-peers --pidfile {folder}/pid --log-file stdout"
     )
     process = await asyncio.create_subprocess_exec(
@@ -94,7 +95,7 @@ async def allocates(port: int, username: str, password: str) -> bool:
 
 def with_coturn(port: int, **more: Any) -> ExtraIce:
     urls = [f"turn:127.0.0.1:{port}?transport=udp"]
-    return ExtraIce(providers={"coturn": {"secret": SECRET, "urls": urls, **more}})
+    return ExtraIce(providers={"coturn": {"secret": SECRET, "urls": urls} | more})
 
 
 async def credentials(port: int, **more: Any) -> tuple[str, str]:
@@ -129,6 +130,16 @@ async def test_credentials_that_have_expired_allocate_nothing(tmp_path: Path) ->
 
         await until(over)
         assert not await allocates(port, username, password)
+
+
+async def test_a_secret_is_changed_without_refusing_anyone(tmp_path: Path) -> None:
+    """First coturn learns the new one, then Liveman: both sides of that moment are served."""
+    async with coturn(tmp_path, "the-new-secret", SECRET) as port:
+        before = await credentials(port)
+        after = await credentials(port, secret=["the-new-secret", SECRET])
+        assert after[1] == sign("the-new-secret", after[0])
+        assert await allocates(port, *before)
+        assert await allocates(port, *after)
 
 
 async def relayed_viewer(url: str) -> Subscriber:

@@ -97,7 +97,7 @@ def create_app(
     """Liveman as an aiohttp application, to be served alone or mounted by ``add_subapp``.
 
     ice_providers: ICE providers of the host's own, after those that the configuration names; in logs they go
-    by the names of their classes. They are started and closed with the application.
+    by the names of their classes. They are started and closed with the application, so each is for one alone.
     identity: says who asks, by what the host knows of a request, such as its own session; a plain or an async
     function. For None the request must show what the configuration knows, such as a token.
     Nothing is started before the application is, and all of it ends with the application. Raises ConfigError.

@@ -83,19 +83,20 @@ def test_questions_that_were_under_way_are_part_of_the_same_outage() -> None:
     assert (breaker.openings, breaker.retry_at) == (1, 0.5)
     assert breaker.room(0.5, MANY) == 1
     breaker.worked(tickets[-1])
-    assert (breaker.retry_at, breaker.under_way) == (None, 0)
+    assert (breaker.retry_at, breaker.under_way) == (0.5, 0)
 
 
-@pytest.mark.parametrize("said", [{"retry_after": 60}, {"permanent": True}])
-def test_an_older_answer_does_not_shorten_the_time_that_a_vendor_names(said: dict[str, Any]) -> None:
-    """Of many questions at once the last ones are refused: that the first ones worked is no news."""
+@pytest.mark.parametrize(("times", "said"), [(1, {"retry_after": 60}), (1, {"permanent": True}), (3, {})])
+def test_an_older_answer_is_no_news(times: int, said: dict[str, Any]) -> None:
+    """Of many questions at once the last ones fail. Each of the first that worked would let loose as many."""
     breaker = Breaker()
     first = breaker.begin()
-    fail(breaker, 0.0, **said)
+    fail(breaker, 0.0, times, **said)
     retry_at = breaker.retry_at
+    assert retry_at is not None
     breaker.worked(first)
     assert breaker.retry_at == retry_at
-    assert breaker.room(59.0, MANY) == 0
+    assert breaker.room(retry_at - 0.1, MANY) == 0
     breaker.worked(breaker.begin())
     assert breaker.retry_at is None
 

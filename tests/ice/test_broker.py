@@ -510,3 +510,4 @@ def test_the_figures_of_the_contract_are_those_that_hold() -> None:
         assert promise in contract
     # What goes on beside it when Liveman ends, and in a log at each failure.
     assert (broker_module._GRACE, source_module._QUIET, source_module.MOST_OWED) == (0.5, 30.0, 1000)
+    assert pooled_module._MOST_REVOKED == 256

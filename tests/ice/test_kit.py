@@ -161,6 +161,17 @@ class Dead(Acme):
         return IceLease((await super().lease(request)).servers, 5)
 
 
+class Milliseconds(Acme):
+    async def lease(self, request: IceRequest) -> IceLease:
+        return IceLease((await super().lease(request)).servers, time.time() * 1000 + 3_600_000)
+
+
+class Giving(Acme):
+    async def lease(self, request: IceRequest) -> IceLease:
+        lease = await super().lease(request)
+        return evolve(lease, servers=[evolve(server, username=KEY) for server in lease.servers])
+
+
 class Hoarder(Acme):
     kept: IceLease | None = None
 
@@ -300,6 +311,8 @@ BROKEN: list[tuple[type[Any], str]] = [
     (NoLease, "gives no IceLease but tuple"),
     (Empty, "the lease holds no server"),
     (Dead, "the lease has expired already"),
+    (Milliseconds, "at a time that cannot be; the time is seconds"),
+    (Giving, "a username or url shows a secret"),
     (Hoarder, "lease after the first has expired: the lease has expired already"),
     (Choosy, "raises AssertionError"),
     (Exiting, "raises SystemExit, which is no Exception"),

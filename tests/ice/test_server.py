@@ -147,6 +147,14 @@ def test_the_credential_is_never_shown() -> None:
 
 
 JSON = [
+    (
+        [
+            {"urls": ["turn:a", "stun:a"], "username": "", "credential": "c"},
+            {"urls": "turn:b", "username": "u", "credential": ""},
+            {"urls": "stun:c"},
+        ],
+        [(("stun:a",), "", ""), (("stun:c",), "", "")],
+    ),
     ([{"urls": "stun:a"}], [(("stun:a",), "", "")]),
     ({"urls": ["stun:a", "stun:b"]}, [(("stun:a", "stun:b"), "", "")]),
     ([{"urls": ["turn:a"], "username": "u", "credential": "c"}], [(("turn:a",), "u", "c")]),

@@ -25,7 +25,7 @@ class Breaker:
     | half-open | from `retry_at` on | once: it closes, or opens for longer |
 
     Several questions in a row or at once that fail are one outage: those that began before the breaker opened
-    do not open it further.
+    neither open it further nor close it.
     """
 
     retry_at: float | None = None
@@ -38,8 +38,6 @@ class Breaker:
     """In a row, while closed."""
     _outage: int = field(default=0, init=False)
     """Openings in a row."""
-    _told: bool = field(default=False, init=False)
-    """Whether the vendor said for how long."""
 
     def room(self, now: float, most: int) -> int:
         """How many more questions may begin now, when there may be ``most`` at once."""
@@ -58,10 +56,9 @@ class Breaker:
             self.under_way -= 1
 
     def worked(self, ticket: int) -> None:
-        self.left(ticket)
-        if self._told and ticket != self.openings:
-            # It was asked before the vendor said so.
+        if ticket != self.openings:
             return
+        self.under_way -= 1
         self._failures = self._outage = 0
         self.retry_at = None
 
@@ -87,7 +84,6 @@ class Breaker:
             wait = _PERMANENT
         # Never before the vendor wants it.
         self.retry_at = now + max(wait * (0.5 + luck / 2), asked * (1 + luck / 10) if asked > 0 else 0.0)
-        self._told = permanent or asked > 0
         self.openings += 1
         self._outage += 1
         self._failures = self.under_way = 0

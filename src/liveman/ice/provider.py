@@ -147,8 +147,12 @@ def named(providers: Iterable[IceProvider], before: Mapping[str, IceProvider]) -
     """Those before, and these under the names of their classes. Raises ConfigError for what is none."""
     found = dict(before)
     for index, provider in enumerate(providers):
+        problem = ""
         if isinstance(provider, type) or not callable(getattr(provider, "lease", None)):
             problem = "must be an object with lease(), as MyProvider(…) makes one"
+        elif any(provider is other for other in found.values()):
+            problem = "is there already: it would be started and closed twice; make another one"
+        if problem:
             raise ConfigError(Fault(f"ice_providers[{index}]", problem))
         name = type(provider).__name__
         taken = (f"{name} {number}" for number in itertools.count(2))

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import inspect
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -23,6 +22,8 @@ __all__ = ["Clock", "Outcome", "Trial"]
 LIMIT = 15.0
 #: How long what is cancelled or closed may take to end, seconds.
 GRACE = 1.0
+#: No credentials are good for longer, seconds; who counts in milliseconds is beyond it.
+_LONGEST = 2 * 366 * 86_400
 
 
 @define
@@ -125,11 +126,14 @@ class Trial:
             return
         if not lease.servers:
             self.wrong(f"{what}: the lease holds no server; raise ProviderError instead")
-        if lease.expires_at is not None and not self.clock() < lease.expires_at < math.inf:
+        if lease.expires_at is not None and not 0 < lease.expires_at - self.clock() < _LONGEST:
             self.wrong(
                 f"{what}: the lease has expired already, or at a time that cannot be; "
-                "the time is what time.time() says, or the keyword `clock` of __init__"
+                "the time is seconds, as time.time() says, or the keyword `clock` of __init__"
             )
+        shown = " ".join(f"{server.username} {' '.join(server.urls)}" for server in lease.servers)
+        if any(secret in shown for secret in secrets_of(self.options)):
+            self.wrong(f"{what}: a username or url shows a secret of the options, and clients get it")
 
     def keep_secret(self, lease: object) -> None:
         """From now on the credentials of this lease must not be shown either."""
