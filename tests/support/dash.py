@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 import av
 from attrs import field, frozen
 
-__all__ = ["Played", "Presentation", "play"]
+from support.nodes import until
+
+__all__ = ["Played", "Presentation", "grown", "play"]
 
 _DASH = "{urn:mpeg:dash:schema:mpd:2011}"
 
@@ -61,6 +63,23 @@ def play(folder: Path) -> Presentation:
         tracks=tracks,
         files=frozenset(files),
     )
+
+
+async def grown(folder: Path, segments: int) -> Presentation:
+    """The presentation once it has so many segments of video; on the way there it is played as it grows."""
+    seen = b""
+
+    async def look() -> Presentation | None:
+        nonlocal seen
+        manifest = folder / "manifest.mpd"
+        if not manifest.exists() or manifest.read_bytes() == seen:
+            return None
+        seen = manifest.read_bytes()
+        played = play(folder)
+        video = played.tracks.get("video")
+        return played if video and video.segments >= segments else None
+
+    return await until(look, within=30)
 
 
 def _played(folder: Path, adaptation_set: ElementTree.Element, files: set[str]) -> Played:
