@@ -94,11 +94,14 @@ def _played(folder: Path, adaptation_set: ElementTree.Element, files: set[str]) 
         at += repeated * int(entry.attrib["d"])
     media = template.attrib["media"].replace("$Number%04d$", "{:04d}")
     first = int(template.attrib["startNumber"])
-    names = [template.attrib["initialization"], *(media.format(first + i) for i in range(count))]
-    files |= set(names)
-    data = b"".join((folder / name).read_bytes() for name in names)
-    with av.open(BytesIO(data)) as container:
-        frames = list(container.decode(container.streams[0]))
+    names = [media.format(first + i) for i in range(count)]
+    files |= {template.attrib["initialization"], *names}
+    frames = []
+    for name in names:
+        # Each by itself, as a player seeks.
+        data = (folder / template.attrib["initialization"]).read_bytes() + (folder / name).read_bytes()
+        with av.open(BytesIO(data)) as container:
+            frames += list(container.decode(container.streams[0]))
     return Played(
         mime_type=representation.attrib["mimeType"],
         codecs=representation.attrib["codecs"],
