@@ -2,8 +2,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
-# Real parts that the tests start: a TURN server and PostgreSQL, and what the benchmarks put beside Liveman.
-DEBIAN := coturn:turnserver postgresql:pg_ctlcluster
+# Real parts that the tests start: a TURN server, PostgreSQL and a browser (what runs in it comes by npm), and
+# what the benchmarks put beside Liveman.
+DEBIAN := coturn:turnserver postgresql:pg_ctlcluster chromium:chromium npm:npm
+BROWSER := tests/browser/node_modules/.package-lock.json
 BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster
 
 .PHONY: install demo test test-long check bench clean
@@ -19,11 +21,16 @@ $(STAMP): setup.cfg pyproject.toml
 demo: install
 	@$(BIN)/liveman demo
 
-test: install
+$(BROWSER): tests/browser/package-lock.json
+	@./.ci/packages $(DEBIAN)
+	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test: install $(BROWSER)
 	@./.ci/packages $(DEBIAN)
 	$(BIN)/python -m pytest -m "not long"
 
-test-long: install
+test-long: install $(BROWSER)
 	@./.ci/packages $(DEBIAN)
 	$(BIN)/python -m pytest -m long --timeout 900
 
@@ -40,4 +47,4 @@ bench: install
 	done; [ -z "$$missed" ] || { echo "Not as wanted:$$missed"; exit 1; }
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv tests/browser/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,14 +9,12 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 from aiortc import MediaStreamTrack
-from aiortc.codecs import get_capabilities
 
 from liveman.demo.client import Publisher, publish, subscribe
 from liveman.demo.nodes import buildin_nodes
-from liveman.demo.peers import new_peer
 from liveman.demo.pictures import MovingPicture, Quadrants, Tone, quadrant_colours
-from support.dash import Presentation, play
-from support.nodes import alike, until
+from support.dash import grown, play
+from support.nodes import alike, publish_h264, until
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -89,34 +87,6 @@ class Node:
             return await response.json()
 
 
-async def grown(folder: Path, segments: int) -> Presentation:
-    """The presentation once it has so many segments of video; on the way there it is played as it grows."""
-    seen = b""
-
-    async def look() -> Presentation | None:
-        nonlocal seen
-        manifest = folder / "manifest.mpd"
-        if not manifest.exists() or manifest.read_bytes() == seen:
-            return None
-        seen = manifest.read_bytes()
-        played = play(folder)
-        video = played.tracks.get("video")
-        return played if video and video.segments >= segments else None
-
-    return await until(look, within=30)
-
-
-async def h264_publisher(url: str) -> Publisher:
-    peer = new_peer()
-    video = peer.addTransceiver(Quadrants(), direction="sendonly")
-    peer.addTransceiver(Tone(), direction="sendonly")
-    video.setCodecPreferences([c for c in get_capabilities("video").codecs if c.name == "H264"])
-    await peer.setLocalDescription()
-    publisher = Publisher(url, peer, None)
-    await publisher.start()
-    return publisher
-
-
 @pytest.mark.parametrize(
     ("codec", "types"),
     [
@@ -130,7 +100,7 @@ async def test_a_recording_plays_from_its_beginning_to_its_end(
     """The picture and the tone are all there, for as long as they were recorded, and fit together; until it
     ends the manifest is one that grows, and can be played at any moment."""
     url = f"{node.url}/whip/{codec}"
-    publishing = node.publish(codec) if codec == "vp8" else h264_publisher(url)
+    publishing = node.publish(codec) if codec == "vp8" else publish_h264(url, [Quadrants(), Tone()])
     async with await publishing as publisher:
         await publisher.wait_connected()
         begin = time.monotonic()

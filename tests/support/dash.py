@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 import av
 from attrs import field, frozen
 
-__all__ = ["Played", "Presentation", "play"]
+from support.nodes import until
+
+__all__ = ["Played", "Presentation", "grown", "play"]
 
 _DASH = "{urn:mpeg:dash:schema:mpd:2011}"
 
@@ -63,6 +65,23 @@ def play(folder: Path) -> Presentation:
     )
 
 
+async def grown(folder: Path, segments: int) -> Presentation:
+    """The presentation once it has so many segments of video; on the way there it is played as it grows."""
+    seen = b""
+
+    async def look() -> Presentation | None:
+        nonlocal seen
+        manifest = folder / "manifest.mpd"
+        if not manifest.exists() or manifest.read_bytes() == seen:
+            return None
+        seen = manifest.read_bytes()
+        played = play(folder)
+        video = played.tracks.get("video")
+        return played if video and video.segments >= segments else None
+
+    return await until(look, within=30)
+
+
 def _played(folder: Path, adaptation_set: ElementTree.Element, files: set[str]) -> Played:
     (representation,) = adaptation_set.iter(f"{_DASH}Representation")
     (template,) = adaptation_set.iter(f"{_DASH}SegmentTemplate")
@@ -75,11 +94,14 @@ def _played(folder: Path, adaptation_set: ElementTree.Element, files: set[str]) 
         at += repeated * int(entry.attrib["d"])
     media = template.attrib["media"].replace("$Number%04d$", "{:04d}")
     first = int(template.attrib["startNumber"])
-    names = [template.attrib["initialization"], *(media.format(first + i) for i in range(count))]
-    files |= set(names)
-    data = b"".join((folder / name).read_bytes() for name in names)
-    with av.open(BytesIO(data)) as container:
-        frames = list(container.decode(container.streams[0]))
+    names = [media.format(first + i) for i in range(count)]
+    files |= {template.attrib["initialization"], *names}
+    frames = []
+    for name in names:
+        # Each by itself, as a player seeks.
+        data = (folder / template.attrib["initialization"]).read_bytes() + (folder / name).read_bytes()
+        with av.open(BytesIO(data)) as container:
+            frames += list(container.decode(container.streams[0]))
     return Played(
         mime_type=representation.attrib["mimeType"],
         codecs=representation.attrib["codecs"],

@@ -9,12 +9,26 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest_asyncio
 from aiohttp import web
+from aiortc import MediaStreamTrack
+from aiortc.codecs import get_capabilities
 
+from liveman.demo.client import Publisher
 from liveman.demo.nodes import BuildinNode, buildin_nodes
+from liveman.demo.peers import new_peer
 from liveman.demo.pictures import QUADRANTS, Colour
 from liveman.demo.routes import NodeSettings, create_node_app
 
-__all__ = ["alike", "get_json", "local_node", "local_runner", "settled", "shared_node", "stream_of", "until"]
+__all__ = [
+    "alike",
+    "get_json",
+    "local_node",
+    "local_runner",
+    "publish_h264",
+    "settled",
+    "shared_node",
+    "stream_of",
+    "until",
+]
 
 T = TypeVar("T")
 
@@ -43,6 +57,20 @@ async def local_node(settings: NodeSettings = NodeSettings()) -> AsyncIterator[s
     """The same, as its URL."""
     async with local_runner(settings) as runner:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+async def publish_h264(url: str, tracks: Sequence[MediaStreamTrack]) -> Publisher:
+    """Publish with H.264 for the picture; without a preference it is VP8."""
+    peer = new_peer()
+    for track in tracks:
+        transceiver = peer.addTransceiver(track, direction="sendonly")
+        if track.kind == "video":
+            h264 = [codec for codec in get_capabilities("video").codecs if codec.name == "H264"]
+            transceiver.setCodecPreferences(h264)
+    await peer.setLocalDescription()
+    publisher = Publisher(url, peer, None)
+    await publisher.start()
+    return publisher
 
 
 async def until(ask: Callable[[], Awaitable[T]], within: float = 10.0) -> T:
