@@ -174,7 +174,7 @@ async def test_the_stream_of_an_object_is_found_by_its_path(
     ("identity", "statuses", "cached"),
     [
         (ANYONE, (200, 501, 200), "max-age=31536000, immutable"),
-        (Identity("x", "*", SUBSCRIBE), (200, 403, 200), "private, max-age=31536000, immutable"),
+        (Identity("x", "*", SUBSCRIBE), (200, 403, 403), "private, max-age=31536000, immutable"),
         (Identity("x", "*", MANAGE), (403, 501, 200), None),
         (Identity("x", "cam", SUBSCRIBE), (200, 403, 403), "private, max-age=31536000, immutable"),
         (Identity("x", "other", SUBSCRIBE), (403, 403, 403), None),
