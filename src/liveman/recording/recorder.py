@@ -45,7 +45,7 @@ class Recorder:
     options: AutoRecord
     leadership: Leadership
     gaps_ms: dict[str, float] = field(factory=dict, init=False)
-    """By stream: how long nothing was recorded while the last rotation went on."""
+    """By stream that is recorded: how long nothing was while its last rotation went on."""
     _running: dict[str, Running] = field(factory=dict, init=False)
     _wanted: dict[str, float] = field(factory=dict, init=False)
     """What somebody asked to be recorded, and when it was published last, monotonic."""
@@ -140,6 +140,7 @@ class Recorder:
         ]:
             # Another instance looks after it now.
             del self._running[stream]
+        self.gaps_ms = {stream: gap for stream, gap in self.gaps_ms.items() if stream in self._running}
         steps = plan(
             origins,
             self._running,

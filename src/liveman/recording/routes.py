@@ -47,8 +47,14 @@ def routes(recordings: Recordings) -> list[Route]:
         running = await recordings.recorder.status(request[INBOUND].stream)
         if running is None:
             return json_response({"recording": False})
-        since = _time(running.since * 1_000_000)
-        return json_response({"recording": True, "since": since, "node": running.origin.alias})
+        shown = {
+            "recording": True,
+            "since": _time(running.since * 1_000_000),
+            "node": running.origin.alias,
+            "mpd_path": running.mpd_path,
+            "gap_ms": recordings.recorder.gaps_ms.get(request[INBOUND].stream),
+        }
+        return json_response(shown)
 
     async def stop(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
