@@ -14,7 +14,7 @@ from auth.asking import MANAGE, PUBLISH, SUBSCRIBE, ask, bearer, client_of, keep
 from auth.issuing import SECRET
 from liveman import Identity, create_app
 from liveman.config import Auth, Secret
-from liveman.config_auth import Quotas
+from liveman.config_auth import Quotas, Webhook
 from liveman.server import serving
 from support.liveman import OFFER, config_for
 from support.nodes import until
@@ -81,6 +81,15 @@ async def test_whom_the_host_knows_needs_nothing_of_the_configurations() -> None
         ):
             assert (await post(client, "/whip/cam", shown)).status == 201
         assert not [value for each in node.received for _, value in each.fields if "of-the-host" in value]
+
+
+async def test_an_access_service_is_asked_of_the_hosts_people_whatever_they_show() -> None:
+    """Here it is down, and lets everyone in."""
+    webhook = Webhook("http://127.0.0.1:1/access", Secret("shared"), on_failure="allow")
+    found = Identity("ann", "cam", PUBLISH)
+    async with raw_node() as node, asking(lambda _: found, node, webhook=webhook) as client:
+        for shown in ({}, {"Authorization": "Negotiate abc"}, {"Authorization": "Basic !"}):
+            assert (await post(client, "/whip/cam", shown)).status == 201
 
 
 @pytest.mark.parametrize(
