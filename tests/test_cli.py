@@ -190,6 +190,7 @@ def test_the_demo_decodes_frames_and_ends(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"decoded ([1-9]\d+) frames", done.stdout)
     assert "buildin-2" in done.stdout
+    assert re.search(r"DASH player: http://\S+/demo/\d{4}/\d\d/\d\d/\d{10}/manifest.mpd\n", done.stdout)
     assert list(tmp_path.iterdir()) == []
 
 

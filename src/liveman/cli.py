@@ -11,7 +11,7 @@ from liveman import logs, settings
 from liveman.app import create_app, inspect, load_config
 from liveman.cli_recordings import recordings
 from liveman.cli_token import token
-from liveman.config import Config, Database, ExtraIce, FsStorage, Liveion, Recorder, Secret
+from liveman.config import Config, Database, ExtraIce, FsStorage, Liveion, Recorder, RecordSync, Secret
 from liveman.errors import ConfigError, LivemanError
 from liveman.ice.installed import installed
 from liveman.server import forever, run, serving
@@ -150,6 +150,7 @@ async def _demo(folder: Path, once: bool) -> int:
         extra_ice=ExtraIce(ice_servers=({"urls": ["stun:stun.l.google.com:19302"]},)),
         liveion=Liveion(count=3, sub_max=1),
         recorder=Recorder(storage=FsStorage(root=str(folder / "recordings"))),
+        record_sync=RecordSync(enabled=True, tick_ms=1000),
     )
     async with serving(create_app(config), "127.0.0.1:8888", else_any_port=True) as url:
         return await tour(url, say=click.echo, stay=None if once else forever)

@@ -1,4 +1,4 @@
-"""What `liveman demo` does and says: a test picture is published through Liveman, and watched once."""
+"""What `liveman demo` does and says: a test picture is published through Liveman, watched and recorded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ PATIENCE = 20.0
 
 
 async def tour(url: str, *, say: Say, stay: Callable[[], Awaitable[object]] | None) -> int:
-    """Publish at ``url``, watch, leave; then ``stay`` as long as that takes. 0 when pictures were decoded."""
+    """Publish at ``url``, watch, record, leave; then ``stay`` as long as that takes. 0 when all went well."""
     try:
         async with ClientSession(url) as api:
             return await _tour(url, api, say, stay)
@@ -37,12 +37,21 @@ async def _tour(url: str, api: ClientSession, say: Say, stay: Callable[[], Await
         say(f"Published a test picture as stream '{STREAM}': POST {url}/whip/{STREAM}")
         say(f"  node: {await _node_of(api, 'publish')}")
         say(f"  {_ice(publisher)}")
+        async with api.post(f"/api/record/{STREAM}") as response:
+            response.raise_for_status()
+            manifest = f"/api/record/object/{(await response.json())['mpd_path']}"
         async with await subscribe(f"{url}/whep/{STREAM}") as subscriber:
             say(f"Watching it: POST {url}/whep/{STREAM}")
             say(f"  node: {await _node_of(api, 'subscribe')}")
             say(f"  {_ice(subscriber)}")
             await subscriber.wait_for_frames(FRAMES, PATIENCE)
             say(f"  decoded {subscriber.frames} frames and {subscriber.audio_frames} pieces of sound")
+        async with api.delete(f"/api/record/{STREAM}") as response:
+            response.raise_for_status()
+        async with api.get(manifest) as response:
+            response.raise_for_status()
+        say(f"Recorded it meanwhile: POST, DELETE {url}/api/record/{STREAM}")
+        say(f"  to play in any DASH player: {url}{manifest}")
         say("Left again, so its place is free.")
         if stay is not None:
             _guide(url, say)
@@ -56,15 +65,16 @@ def _guide(url: str, say: Say) -> None:
     say(f"Publish      WHIP  {url}/whip/NAME")
     say(f"The nodes          {url}/api/nodes/")
     say(f"The streams        {url}/api/streams/")
+    say(f"Recordings         {url}/api/playback/{STREAM}")
     say("Ctrl-C ends everything.")
 
 
 async def _node_of(api: ClientSession, side: str) -> str:
-    """The node that lists a session of the stream on this side, ``publish`` or ``subscribe``."""
+    """The node that lists a connected session of the stream on this side, ``publish`` or ``subscribe``."""
     async with asyncio.timeout(PATIENCE):
         while True:
             for alias, stream in (await _get(api, f"/api/streams/{STREAM}")).items():
-                if any(not session.get("leaveAt") for session in stream[side]["sessions"]):
+                if any(session["state"] == "connected" for session in stream[side]["sessions"]):
                     return str(alias)
             await asyncio.sleep(0.1)
 
