@@ -57,7 +57,7 @@ async def test_a_recording_plays_to_its_end(recordings: Path, stream: str) -> No
 
 
 async def test_a_recording_plays_while_it_grows(tmp_path: Path) -> None:
-    """Beyond what was there when the player came, and to the end once the recording has one."""
+    """Beyond what was there when the player came."""
     async with (
         buildin_nodes(1, recordings=str(tmp_path)) as (node,),
         ClientSession(node.url) as api,
