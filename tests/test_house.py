@@ -86,6 +86,8 @@ PURE = {
     "liveman.demo.manifest",
     "liveman.recording.playback",
     "liveman.recording.ranges",
+    "liveman.recording.schedule",
+    "liveman.recording.wire",
 }
 NOT_PURE = {
     "asyncio",
