@@ -11,13 +11,14 @@ The first of them that there is counts, whether it is good or not.
 
 import base64
 import binascii
+from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
 from attrs import field, frozen
 
 from liveman.access import Rule
 from liveman.errors import BadRequest, NotAllowed, NotAuthenticated
-from liveman.forwarded import Client
+from liveman.forwarded import Client, Network, client_of
 from liveman.inbound import Inbound
 
 __all__ = ["Password", "Token", "cookie", "cookie_name", "shown"]
@@ -43,8 +44,11 @@ class Password:
     password: str = field(repr=False)
 
 
-def shown(inbound: Inbound, rule: Rule, client: Client) -> Token | Password | None:
-    """None: it shows nothing. Raises BadRequest, NotAuthenticated, and NotAllowed for another site's page."""
+def shown(inbound: Inbound, rule: Rule, trusted: Sequence[Network] = ()) -> Token | Password | None:
+    """None: it shows nothing. ``trusted``: the networks of ``http.trusted_proxies``.
+
+    Raises BadRequest, NotAuthenticated, and NotAllowed for another site's page.
+    """
     values = [value for name, value in inbound.fields if name.lower() == b"authorization"]
     if len(values) > 1:
         raise BadRequest("There are several Authorization headers; send one.")
@@ -53,6 +57,9 @@ def shown(inbound: Inbound, rule: Rule, client: Client) -> Token | Password | No
     if rule.query_token and (token := _query_token(inbound.query)) is not None:
         return token
     # Last, as browsers send it with everything, also where it is no good any more.
+    if not inbound.header(b"cookie"):
+        return None
+    client = client_of(inbound, trusted)
     token = _cookie_token(inbound, client)
     if token is not None and inbound.method not in _SAFE and not _same_origin(inbound, client):
         raise NotAllowed("The cookie is for Liveman's own pages alone; others send a token.")

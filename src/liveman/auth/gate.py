@@ -20,7 +20,7 @@ from liveman.auth.tokens import Tokens
 from liveman.auth.webhook import Webhook
 from liveman.config import Auth, Quotas
 from liveman.errors import LivemanError, NotAllowed, NotAuthenticated, TooMany
-from liveman.forwarded import Network, client_of
+from liveman.forwarded import Network
 from liveman.hosted import Hosted
 from liveman.inbound import Inbound
 
@@ -72,13 +72,14 @@ class Gate:
         if inbound.method == "POST":
             self.count(inbound)
         identity = await self._identity(inbound, rule)
-        if inbound.method == "POST" and identity is not ANYONE:
+        if self._by_subject is not None and inbound.method == "POST" and identity is not ANYONE:
             _take(self._by_subject, identity.subject)
         return identity
 
     def count(self, inbound: Inbound) -> None:
         """One more POST from this address. Raises TooMany."""
-        _take(self._by_address, client_network(inbound.address))
+        if self._by_address is not None:
+            _take(self._by_address, client_network(inbound.address))
 
     async def login(self, inbound: Inbound, username: str, password: str) -> bool:
         """Whether the account has this password. Raises TooMany after too many failures, and Unavailable."""
@@ -126,7 +127,7 @@ class Gate:
         if self.webhook is None or (identity.stream == "*" and identity.mode & MANAGE):
             return
         try:
-            credentials = shown(inbound, Rule(), client_of(inbound, self.trusted))
+            credentials = shown(inbound, Rule(), self.trusted)
         except LivemanError:
             # The host knows this one by means of its own, and what those look like is not Liveman's business.
             credentials = None
@@ -150,7 +151,7 @@ class Gate:
                 return self._unless_revoked(identity)
         if not self.closed:
             return ANYONE
-        credentials = shown(inbound, rule, client_of(inbound, self.trusted))
+        credentials = shown(inbound, rule, self.trusted)
         if isinstance(credentials, Password):
             if not await self.login(inbound, credentials.username, credentials.password):
                 raise NotAuthenticated("The name or the password is wrong.")
@@ -209,6 +210,6 @@ def _per_minute(count: int) -> Buckets | None:
     return Buckets(count / 60, count, _MOST_KEYS) if count else None
 
 
-def _take(buckets: Buckets | None, key: str) -> None:
-    if buckets is not None and (wait := buckets.take(key, asyncio.get_running_loop().time())):
+def _take(buckets: Buckets, key: str) -> None:
+    if wait := buckets.take(key, asyncio.get_running_loop().time()):
         raise TooMany(retry_after=wait)
