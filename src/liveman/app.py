@@ -1,5 +1,6 @@
 """The composition root: a Config becomes a web.Application. It wires the rooms and owns their lifetimes."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -48,6 +49,9 @@ from liveman.tasks import TaskOwner
 __all__ = ["create_app", "load_config"]
 
 log = get_logger("liveman")
+
+#: How often a session that must end is looked after.
+_LOOK_SECONDS = 1.0
 
 
 @frozen
@@ -281,8 +285,16 @@ class _Rooms:
 
     def _end_sessions(self, token_id: str) -> None:
         for each in self.gate.live.of_token(token_id):
-            ending = self.cluster.delete_session(each.alias, quote(each.stream, safe=""), each.id)
-            self.tasks.start("end a revoked token's session", ending)
+            self.tasks.start("end a revoked token's session", self._end_session(each))
+
+    async def _end_session(self, session: Session) -> None:
+        """At its node; at one that is down as soon as it is back."""
+        state = "live"
+        while state != "gone":
+            if state == "live":
+                await self.cluster.delete_session(session.alias, quote(session.stream, safe=""), session.id)
+            await asyncio.sleep(_LOOK_SECONDS)
+            state = self._state_of(session)
 
     async def end_streams(self, _app: web.Application) -> None:
         self.forwarder.end_streams()

@@ -26,7 +26,9 @@ from auth.asking import (
     post,
 )
 from auth.issuing import SECRET, base64url, hs256
+from liveman import app
 from liveman.auth.claims import fingerprint
+from liveman.cluster.client import Client
 from liveman.config import Account, Database, Secret
 from liveman.config_auth import Quotas
 from support.nodes import until
@@ -233,6 +235,29 @@ async def test_a_revoked_token_is_refused_at_once_and_its_sessions_end() -> None
         assert (await post(client, "/whep/cam", others)).status == 201
         # Once more changes nothing.
         assert (await ask(client, "DELETE", f"/api/tokens/{name}", headers=ANN)).status == 204
+
+
+async def test_a_session_that_could_not_be_ended_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as the node has it."""
+    tried = []
+    real = Client.delete_session
+
+    async def delete(self: Client, *session: Any) -> bool:
+        tried.append(session)
+        return len(tried) > 2 and await real(self, *session)
+
+    monkeypatch.setattr(Client, "delete_session", delete)
+    monkeypatch.setattr(app, "_LOOK_SECONDS", 0.01)
+    async with keeper() as kept, guarded(kept.node, auth={"accounts": BOTH}) as client:
+        mine, name = await token_of(client, publish=True)
+        await made(client, "/whip/cam", mine)
+        assert (await ask(client, "DELETE", f"/api/tokens/{name}", headers=ANN)).status == 204
+
+        async def gone() -> bool:
+            return not kept.sessions
+
+        await until(gone)
+        assert len(tried) == 3
 
 
 async def test_a_managers_session_made_straight_at_a_node_ends_too() -> None:
