@@ -1,13 +1,14 @@
 """Metered is asked as its pages say, nothing that it answers is trusted, and no secret of its urls is told."""
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from liveman.ice import IceLease, IceRequest, IceServer, ProviderError, Secret
-from liveman.ice.testing import Answer, Asked, FakeVendor, Script, check_provider
+from liveman.ice.testing import Answer, Asked, ContractBroken, FakeVendor, Script, check_provider
 from liveman_ice_metered import Metered
 
 REQUEST = IceRequest("publish", "cam")
@@ -41,11 +42,12 @@ def test_it_keeps_the_contract() -> None:
 
 
 def lease(vendor: FakeVendor, request: IceRequest = REQUEST) -> IceLease:
-    """A lease at the time 1000, with a ttl of 600 seconds."""
+    """A lease with a ttl of 600 seconds; the time is 1000 before it is asked for, and later after that."""
 
     async def ask() -> IceLease:
         read = Metered.Options("example", Secret("the-secret+key/"), 600, f"{vendor.url}/base")
-        metered = Metered(read, clock=lambda: 1000.0)
+        clock = itertools.count(1000.0)
+        metered = Metered(read, clock=lambda: next(clock))
         await metered.start()
         try:
             return await metered.lease(request)
@@ -131,3 +133,19 @@ def test_an_app_name_is_one_label_of_a_host(name: str) -> None:
 
     with pytest.raises(ValueError, match="first part"):
         _app_name(name)
+
+
+@pytest.mark.parametrize(("ttl", "right"), [(60, True), (86_400, True), *((ttl, False) for ttl in [59, -1])])
+def test_a_ttl_is_one_that_the_vendor_takes(ttl: int, right: bool) -> None:
+    table = {"app_name": "Example", "secret_key": "the-secret-key", "ttl": ttl}
+    if right:
+        check_provider(Metered, lambda url: {**table, "api_base": url}, vendor=script())
+    else:
+        with pytest.raises(ContractBroken, match="ttl: must be a whole number from 60"):
+            check_provider(Metered, table)
+
+
+def test_an_app_name_is_in_lower_case() -> None:
+    from liveman_ice_metered.provider import _app_name
+
+    assert _app_name("ExAmple-1") == "example-1"

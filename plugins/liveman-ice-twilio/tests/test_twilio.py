@@ -2,13 +2,14 @@
 
 import asyncio
 import base64
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from liveman.ice import IceLease, IceRequest, IceServer, ProviderError, Secret
-from liveman.ice.testing import Answer, FakeVendor, check_provider
+from liveman.ice.testing import Answer, ContractBroken, FakeVendor, check_provider
 from liveman_ice_twilio import Twilio
 
 SID = "AC" + "0123456789abcdef" * 2
@@ -51,12 +52,13 @@ def test_it_keeps_the_contract() -> None:
 
 
 def lease(vendor: FakeVendor, request: IceRequest = REQUEST, **more: Any) -> IceLease:
-    """A lease at the time 1000, with a ttl of 600 seconds."""
+    """A lease with a ttl of 600 seconds; the time is 1000 before it is asked for, and later after that."""
 
     async def ask() -> IceLease:
         secrets = more or {"auth_token": Secret("the-auth-token")}
         read = Twilio.Options(account_sid=SID, ttl=600, api_base=f"{vendor.url}/base", **secrets)
-        twilio = Twilio(read, clock=lambda: 1000.0)
+        clock = itertools.count(1000.0)
+        twilio = Twilio(read, clock=lambda: next(clock))
         await twilio.start()
         try:
             return await twilio.lease(request)
@@ -159,3 +161,15 @@ def test_a_bad_server_costs_only_itself() -> None:
 def test_one_way_to_sign_in_is_needed(secrets: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Twilio.Options(account_sid=SID, **secrets)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "right"), [(60, True), (86_400, True), *((ttl, False) for ttl in [59, 86_401])]
+)
+def test_a_ttl_is_one_that_the_vendor_takes(ttl: int, right: bool) -> None:
+    table = {"account_sid": SID, "auth_token": "the-auth-token", "ttl": ttl}
+    if right:
+        check_provider(Twilio, lambda url: {**table, "api_base": url}, vendor=Answer(201, json=ANSWER))
+    else:
+        with pytest.raises(ContractBroken, match="ttl: must be a whole number from 60"):
+            check_provider(Twilio, table)
