@@ -12,6 +12,7 @@ FILES = sorted(SRC.glob("liveman/**/*.py"))
 GROUND = {
     "access",
     "audit",
+    "breaker",
     "config",
     "config_auth",
     "connection",
@@ -51,6 +52,7 @@ TOP = {"app", "cli", "cli_recordings", "cli_token", "front", "server", "__main__
 
 PURE = {
     "liveman.access",
+    "liveman.breaker",
     "liveman.config",
     "liveman.config_auth",
     "liveman.database_url",
@@ -63,7 +65,6 @@ PURE = {
     "liveman.token_key",
     "liveman.auth.claims",
     "liveman.auth.jws",
-    "liveman.auth.breaker",
     "liveman.auth.limits",
     "liveman.auth.live",
     "liveman.forwarded",

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveman.auth.breaker import Breaker
 from liveman.auth.verdict import Verdict, Verdicts, parse_verdict
 
 DENIED = "The access service denies this."
@@ -152,64 +151,3 @@ def test_the_oldest_allowances_go_first() -> None:
     assert len(verdicts) == 10_000
     assert verdicts.last((b"0", "cam", "publish")) == YES
     assert verdicts.last((b"1", "cam", "publish")) is None
-
-
-# The breaker
-
-
-def opened(now: float = 0.0) -> Breaker:
-    breaker = Breaker()
-    assert [breaker.failed(breaker.begin(now, 1.0), now) for _ in range(3)] == [False, False, True]
-    return breaker
-
-
-def test_three_failures_in_a_row_open_it() -> None:
-    breaker = opened()
-    assert breaker.wait(0.0) == 0.5
-    assert breaker.begin(0.4, 1.0) is None
-    assert breaker.wait(0.5) == 0.0
-
-
-def test_failures_between_successes_do_not() -> None:
-    breaker = Breaker()
-    for _ in range(10):
-        for _ in range(2):
-            assert not breaker.failed(breaker.begin(0.0, 1.0), 0.0)
-        breaker.worked()
-    assert breaker.wait(0.0) == 0.0
-
-
-def test_one_at_a_time_tries_and_the_wait_doubles_up_to_ten_seconds() -> None:
-    breaker, now, waits = opened(), 0.0, []
-    for _ in range(8):
-        waits.append(breaker.wait(now))
-        now += waits[-1]
-        ticket = breaker.begin(now, 1.0)
-        assert ticket is not None
-        assert breaker.begin(now + 0.9, 1.0) is None, "a second one tries beside the first"
-        now += 1.0
-        assert breaker.failed(ticket, now)
-    assert waits == [0.5, 1, 2, 4, 8, 10, 10, 10]
-
-
-def test_a_success_closes_it_for_all_and_the_next_outage_begins_anew() -> None:
-    breaker = opened()
-    breaker.begin(0.5, 1.0)
-    breaker.worked()
-    assert breaker.wait(0.5) == 0.0
-    assert [breaker.failed(breaker.begin(1.0, 1.0), 1.0) for _ in range(3)] == [False, False, True]
-    assert breaker.wait(1.0) == 0.5
-
-
-def test_what_began_before_it_opened_does_not_open_it_further() -> None:
-    breaker = Breaker()
-    tickets = [breaker.begin(0.0, 1.0) for _ in range(64)]
-    assert sum(breaker.failed(ticket, 1.0) for ticket in tickets) == 1
-    assert breaker.wait(1.0) == 0.5
-
-
-def test_a_trial_of_which_nothing_is_heard_keeps_nobody_out_for_good() -> None:
-    breaker = opened()
-    assert breaker.begin(0.5, 2.0) is not None
-    assert breaker.begin(2.4, 2.0) is None
-    assert breaker.begin(2.5, 2.0) is not None

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import pytest
 from attrs import frozen
 
+from liveman import breaker as breaker_module
 from liveman.config import Secret
 from liveman.errors import ProviderError
-from liveman.ice import breaker as breaker_module
 from liveman.ice import broker as broker_module
 from liveman.ice import pooled as pooled_module
 from liveman.ice import source as source_module

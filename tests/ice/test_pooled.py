@@ -221,8 +221,8 @@ async def test_a_question_is_given_up_after_ten_seconds(
 async def test_questions_that_cannot_be_cancelled_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooled_module, "_FETCH_SECONDS", 0.001)
     monkeypatch.setattr(pooled_module, "MOST_OWED", 6)
-    monkeypatch.setattr("liveman.ice.breaker._FIRST", 0.001)
-    monkeypatch.setattr("liveman.ice.breaker._LONGEST", 0.001)
+    monkeypatch.setattr("liveman.breaker._FIRST", 0.001)
+    monkeypatch.setattr("liveman.breaker._LONGEST", 0.001)
     go = asyncio.Event()
     asyncio.get_running_loop().call_later(5, go.set)
 

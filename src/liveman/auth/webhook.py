@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -27,8 +28,8 @@ from attrs import asdict, frozen
 from yarl import URL
 
 from liveman import config as configuration
-from liveman.auth.breaker import Breaker
 from liveman.auth.verdict import LONGEST_ANSWER, Key, Verdict, Verdicts, parse_verdict
+from liveman.breaker import Breaker
 from liveman.errors import ConfigError, Fault, NotAllowed, Unavailable
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
@@ -43,6 +44,8 @@ Action = Literal["publish", "subscribe"]
 _MOST_CALLS = 64
 #: Questions under way, those that wait included.
 _MOST_FLIGHTS = 2000
+#: The longest wait between two probes, seconds: for so long at the most one that is back is not asked.
+_LONGEST_WAIT = 10.0
 #: The least time between two log lines about answers that are missing, seconds.
 _QUIET = 30.0
 
@@ -73,7 +76,7 @@ class Webhook:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._verdicts = Verdicts()
-        self._breaker = Breaker()
+        self._breaker = Breaker(longest=_LONGEST_WAIT)
         self._flights: dict[Key, asyncio.Task[Verdict | None]] = {}
         self._calls = asyncio.Semaphore(_MOST_CALLS)
         self._owner = TaskOwner()
@@ -122,7 +125,7 @@ class Webhook:
     async def _ask(self, key: Key, question: _Question) -> Verdict | None:
         flight = self._flights.get(key)
         if flight is None:
-            if self._breaker.wait(self._clock()) or len(self._flights) >= _MOST_FLIGHTS:
+            if self._is_down() or len(self._flights) >= _MOST_FLIGHTS:
                 return None
             flight = self._owner.start("access service", self._fly(key, question))
             self._flights[key] = flight
@@ -148,23 +151,30 @@ class Webhook:
         return verdict
 
     async def _call(self, question: _Question, deadline: float) -> Verdict | None:
-        ticket = self._breaker.begin(self._clock(), self._budget)
-        if ticket is None:
+        if self._is_down():
             return None
+        ticket = self._breaker.begin()
         left = deadline - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(deadline):
                 status, body = await self._send(question)
+        except asyncio.CancelledError:
+            self._breaker.left(ticket)
+            raise
         except TimeoutError:
-            # One that waited long for its turn had no fair time, and tells nothing of the service.
-            self._failed(ticket if left > self._budget / 2 else None, "it took too long")
+            if left > self._budget / 2:
+                self._failed(ticket, "it took too long")
+            else:
+                # It waited long for its turn and had no fair time, so it tells nothing of the service.
+                self._breaker.left(ticket)
+                self._complain("it took too long")
             return None
         # The client's errors hold the url and the headers, so none of them goes further.
         except (aiohttp.ClientError, OSError) as error:
             self._failed(ticket, f"it cannot be reached: {type(error).__name__}")
             return None
         # Any answer shows that the service is there; so nobody can make it look dead by odd questions.
-        self._breaker.worked()
+        self._breaker.worked(ticket)
         try:
             verdict = parse_verdict(status, body)
         except ValueError as error:
@@ -200,6 +210,10 @@ class Webhook:
                     break
             return response.status, answer
 
+    def _is_down(self) -> bool:
+        """Whether it is left alone, but for one who tries."""
+        return self._breaker.retry_at is not None and not self._breaker.room(self._clock(), 1)
+
     def _without_answer(self, key: Key, question: _Question) -> Verdict:
         asked = {name: value for name, value in asdict(question).items() if name != "token"}
         if self._config.on_failure == "allow":
@@ -213,9 +227,8 @@ class Webhook:
             retry_after=self._breaker.wait(self._clock()),
         )
 
-    def _failed(self, ticket: int | None, problem: str) -> None:
-        """``ticket``: None when it does not count as an outage."""
-        if ticket is not None and self._breaker.failed(ticket, self._clock()):
+    def _failed(self, ticket: int, problem: str) -> None:
+        if self._breaker.failed(ticket, self._clock(), random.random()):
             wait = round(self._breaker.wait(self._clock()), 1)
             log.error("the access service is not asked for a while", problem=problem, seconds=wait)
         else:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from attrs import Factory, define, field, frozen
 
-from liveman.ice.breaker import Breaker
+from liveman.breaker import Breaker
 
 __all__ = ["LONGEST_LIFE", "Counts", "Plan", "Pool"]
 

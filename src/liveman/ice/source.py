@@ -12,8 +12,8 @@ from typing import Literal
 
 from attrs import define
 
+from liveman.breaker import Breaker
 from liveman.errors import ProviderError
-from liveman.ice.breaker import Breaker
 from liveman.ice.pool import Counts
 from liveman.ice.provider import IceLease, IceProvider, IceRequest, explain
 from liveman.logs import get_logger

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from liveman.ice.breaker import Breaker
+from liveman.breaker import Breaker
 
 MANY = 100
 

@@ -1,4 +1,4 @@
-"""When a vendor may be asked: a circuit breaker. Time and luck are arguments; nothing here waits."""
+"""When somebody outside may be asked: a circuit breaker. Time and luck are arguments; nothing here waits."""
 
 from attrs import define, field
 
@@ -8,11 +8,11 @@ __all__ = ["Breaker"]
 _ENOUGH = 3
 #: The first wait, seconds; it doubles with each probe that fails.
 _FIRST = 0.5
-#: The longest wait, seconds.
+#: The longest wait, seconds, where its owner names no other.
 _LONGEST = 60.0
 #: After a refusal that asking again does not change, as of a revoked key, seconds.
 _PERMANENT = 600.0
-#: The longest that a vendor's Retry-After is obeyed, seconds.
+#: The longest that a Retry-After is obeyed, seconds.
 _LONGEST_ASKED = 3600.0
 
 
@@ -28,6 +28,8 @@ class Breaker:
     neither open it further nor close it.
     """
 
+    longest: float | None = None
+    """The longest wait between two probes, seconds; None: a minute."""
     retry_at: float | None = None
     """On the caller's monotonic clock."""
     openings: int = 0
@@ -38,6 +40,10 @@ class Breaker:
     """In a row, while closed."""
     _outage: int = field(default=0, init=False)
     """Openings in a row."""
+
+    def wait(self, now: float) -> float:
+        """For how long asking is of no use, seconds."""
+        return 0.0 if self.retry_at is None else max(0.0, self.retry_at - now)
 
     def room(self, now: float, most: int) -> int:
         """How many more questions may begin now, when there may be ``most`` at once."""
@@ -51,7 +57,7 @@ class Breaker:
         return self.openings
 
     def left(self, ticket: int) -> None:
-        """A question ended without telling anything of the vendor, as when its client has gone."""
+        """A question ended without telling anything of the one asked, as when its client has gone."""
         if ticket == self.openings:
             self.under_way -= 1
 
@@ -70,20 +76,22 @@ class Breaker:
         *,
         retry_after: float | None = None,
         permanent: bool = False,
-    ) -> None:
-        """luck: from 0 to 1, so that not everyone comes back at once."""
+    ) -> bool:
+        """Whether it opened by this. luck: from 0 to 1, so that not everyone comes back at once."""
         if ticket != self.openings:
-            return
+            return False
         self.under_way -= 1
         self._failures += 1
         asked = min(retry_after or 0.0, _LONGEST_ASKED)
         if self.retry_at is None and self._failures < _ENOUGH and not permanent and not asked > 0:
-            return
-        wait = min(_FIRST * 2.0 ** min(self._outage, 30), _LONGEST)
+            return False
+        longest = _LONGEST if self.longest is None else self.longest
+        wait = min(_FIRST * 2.0 ** min(self._outage, 30), longest)
         if permanent:
             wait = _PERMANENT
-        # Never before the vendor wants it.
+        # Never before the one asked wants it.
         self.retry_at = now + max(wait * (0.5 + luck / 2), asked * (1 + luck / 10) if asked > 0 else 0.0)
         self.openings += 1
         self._outage += 1
         self._failures = self.under_way = 0
+        return True
