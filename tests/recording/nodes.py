@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from attrs import define, field
 
-from cluster.fake import body, stream
+from cluster.fake import body, session, stream
 
 __all__ = ["Node", "recording_node"]
 
@@ -21,6 +21,8 @@ class Node:
     url: str = ""
     published: dict[str, str] = field(factory=dict)
     """Streams, and the session of their publisher."""
+    states: dict[str, str] = field(factory=dict)
+    """By session: its state, where that is not connected."""
     running: dict[str, dict[str, Any]] = field(factory=dict)
     """Recordings that run, by stream, as they are listed."""
     sessions: list[dict[str, Any]] = field(factory=list)
@@ -36,8 +38,8 @@ class Node:
     raw: str | None = None
     """What it lists instead of its recordings."""
 
-    def publish(self, name: str, session: str = "p1") -> None:
-        self.published[name] = session
+    def publish(self, name: str, id: str = "p1") -> None:
+        self.published[name] = id
 
     def leave(self, name: str) -> None:
         """The publisher goes; its recording ends with it."""
@@ -50,7 +52,10 @@ class Node:
         row |= {"end_ts": row["start_ts"] + 5_000_000, "duration_ms": 5000, "status": "Completed"}
 
     async def streams(self, _request: web.Request) -> web.Response:
-        listed = [stream(name, [session]) for name, session in self.published.items()]
+        listed = [
+            stream(name, [session(id, state=self.states.get(id, "connected"))])
+            for name, id in self.published.items()
+        ]
         return web.Response(body=body(*listed), content_type="application/json")
 
     async def start(self, request: web.Request) -> web.Response:

@@ -165,7 +165,50 @@ async def test_a_recording_that_ran_before_liveman_did_is_shown_and_kept() -> No
         async with recording(node) as client:
             await known(client, "cam")
             async with client.get("/api/record/cam") as response:
-                assert (await response.json())["recording"] is True
+                shown = await response.json()
+            assert (shown["recording"], shown["mpd_path"]) == (True, begun["mpd_path"])
+            assert node.log.count("start cam") == 1, "looking begins nothing"
             async with client.post("/api/record/cam") as response:
                 assert (await response.json())["mpd_path"] == begun["mpd_path"]
         assert len(node.sessions) == 1
+
+
+async def test_a_publisher_who_connects_anew_goes_on_being_recorded() -> None:
+    async with recording_node() as node, recording(node, enabled=True, auto_streams=("*",)) as client:
+        node.publish("cam")
+        await until(lambda: "cam" in node.running)
+        node.states["p1"] = "connecting"
+        node.publish("other", "p2")
+        await until(lambda: "other" in node.running)
+        await known(client, "other")
+        assert "cam" in node.running
+        assert "stop cam" not in node.log
+
+
+async def test_one_who_has_not_begun_to_send_is_not_recorded_yet() -> None:
+    """A node without media would not answer."""
+    async with recording_node() as node, recording(node, enabled=True, auto_streams=("*",)):
+        node.states["p1"] = "connecting"
+        node.publish("cam")
+        node.publish("other", "p2")
+        await until(lambda: "other" in node.running)
+        assert "start cam" not in node.log
+        node.states.clear()
+        await until(lambda: "cam" in node.running)
+
+
+async def test_a_start_at_another_node_ends_the_recording_at_the_first() -> None:
+    async with recording_node() as first, recording_node() as second, recording(first, second) as client:
+        first.publish("cam")
+        await known(client, "cam")
+        async with client.post("/api/record/cam") as response:
+            assert (await response.json())["node"] == "n0"
+        second.publish("cam", "p2")
+        async with asyncio.timeout(10):
+            while True:
+                async with client.post("/api/record/cam?node=n1") as response:
+                    if response.status == 200:
+                        break
+                await asyncio.sleep(0.02)
+        assert "cam" not in first.running
+        assert "cam" in second.running

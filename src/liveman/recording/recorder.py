@@ -16,7 +16,7 @@ from liveman.database.leadership import Leadership
 from liveman.errors import LivemanError, NodeError, NoPlace, NotFound, NotSupported
 from liveman.logs import get_logger
 from liveman.recording.schedule import Origin, Running, Step, base_dir, matches, plan
-from liveman.recording.wire import parse_recording, parse_started
+from liveman.recording.wire import parse_recorded, parse_recording, parse_started
 from liveman.tasks import TaskOwner
 
 __all__ = ["LACKING", "Recorder"]
@@ -32,6 +32,8 @@ AGAIN_SECONDS = 30.0
 LACKING_SECONDS = 3600.0
 #: So long a stream without a publisher is still wanted, seconds.
 WANTED_SECONDS = 600.0
+#: So many of a node's recordings are looked through for the one that runs.
+_LISTED = 1000
 #: The least time between two looks at what is published, seconds.
 LOOK_SECONDS = 1.0
 
@@ -103,8 +105,7 @@ class Recorder:
             known = self._running.get(stream)
             if known is not None and known.origin == origin:
                 return known
-            # Begun before this instance was, or by another one: a second start is answered with what runs.
-            return await self._start(stream, origin)
+            return await self._found(node, stream, origin)
         return None
 
     # What follows by itself.
@@ -163,10 +164,7 @@ class Recorder:
                 elif step.action == "rotate":
                     await self._rotate(stream, step.origin)
                 else:
-                    self._running.pop(stream, None)
-                    node = self.cluster.node(alias)
-                    if node is not None and not self.cluster.is_down(alias):
-                        await self._stop(node, stream)
+                    await self._leave(stream, step.origin)
             except LivemanError as error:
                 wait = LACKING_SECONDS if isinstance(error, NotSupported) else AGAIN_SECONDS
                 self._running.pop(stream, None)
@@ -195,6 +193,9 @@ class Recorder:
         node = self.cluster.node(origin.alias)
         if node is None:
             raise NotFound(f"There is no node named {origin.alias!r}.")
+        known = self._running.get(stream)
+        if known is not None and known.origin.alias != node.alias:
+            await self._leave(stream, known.origin)
         at = int(time.time())
         where = base_dir(self.options.base_prefix, stream, time.strftime("%Y/%m/%d", time.gmtime(at)), at)
         try:
@@ -213,6 +214,22 @@ class Recorder:
         self._running[stream] = running
         self._not_before.pop((stream, node.alias), None)
         return running
+
+    async def _leave(self, stream: str, origin: Origin) -> None:
+        """Its publisher is at another node now, so it must not be recorded at this one."""
+        self._running.pop(stream, None)
+        node = self.cluster.node(origin.alias)
+        if node is not None and not self.cluster.is_down(node.alias):
+            await self._stop(node, stream)
+
+    async def _found(self, node: Node, stream: str, origin: Origin) -> Running:
+        """What runs at a node that another instance, or an earlier one, began."""
+        status, body = await self.cluster.client.recordings(node, _LISTED)
+        rows = parse_recorded(body)[0] if status == 200 else []
+        for row in rows:
+            if row.stream == stream and row.status == "Active":
+                return Running(origin, row.start // 1_000_000, row.mpd_path)
+        raise NodeError(f"Node {node.alias} records {stream!r}, and does not tell since when.")
 
     async def _stop(self, node: Node, stream: str) -> None:
         status, _ = await self.cluster.client.stop_recording(node, stream)
@@ -241,9 +258,14 @@ class Recorder:
     def _origins_of(self, stream: str) -> Iterator[Origin]:
         """Where its publisher is, and no relay: one, but for moments. One that has not begun to send yet is
         none: its node would not answer."""
+        known = self._running.get(stream)
         for alias, entry in sorted(self.cluster.state.streams.get(stream, {}).items()):
-            if entry.publishers and entry.begun and entry.publishing is not None:
-                yield Origin(alias, entry.publishing)
+            if not entry.publishers or entry.publishing is None:
+                continue
+            origin = Origin(alias, entry.publishing)
+            # One that is recorded may lose its connection, and connect anew.
+            if entry.begun or (known is not None and known.origin == origin):
+                yield origin
 
     def _lock(self, stream: str) -> asyncio.Lock:
         lock = self._locks.get(stream)
