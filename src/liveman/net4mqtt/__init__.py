@@ -1,1 +1,1 @@
-"""Nodes behind NAT, reached over an MQTT broker. To come."""
+"""Nodes behind NAT, reached over an MQTT broker."""

@@ -1,0 +1,79 @@
+"""The topics of net4mqtt: ``<prefix>/<agent>/<local>/<label>/<protocol>/<src>/<dst>``.
+
+"-" stands for "none" in any place. Topics of presence and of data are shorter: they have no source or
+destination.
+"""
+
+from typing import Literal
+
+from attrs import frozen
+
+__all__ = ["NONE", "Label", "Topic", "agent_filter", "agent_of", "is_online", "local_filters", "parse_topic"]
+
+Label = Literal["i", "o", "v", "x"]
+"""``i`` towards the agent, ``o`` from the agent, ``v`` presence, ``x`` data of the application."""
+
+NONE = "-"
+
+_LABELS: tuple[Label, ...] = ("i", "o", "v", "x")
+
+#: A shorter payload of presence means that the agent is gone, such as ``{}``.
+_ONLINE_BYTES = 6
+
+
+@frozen
+class Topic:
+    """One topic, taken apart."""
+
+    prefix: str
+    agent: str
+    local: str
+    label: Label
+    protocol: str = NONE
+    """``tcp`` for connections; ``streams`` for snapshots."""
+    src: str | None = None
+    """What names the connection among those of this local; None: the topic is a short one."""
+    dst: str | None = None
+
+    def __str__(self) -> str:
+        ends = () if self.src is None else (self.src, self.dst or NONE)
+        return "/".join((self.prefix, self.agent, self.local, self.label, self.protocol, *ends))
+
+
+def parse_topic(text: str, prefix: str) -> Topic | None:
+    """What a topic says; None when it is none of this protocol below this prefix."""
+    if not text.startswith(f"{prefix}/"):
+        return None
+    parts = text[len(prefix) + 1 :].split("/")
+    if len(parts) not in (4, 6) or not all(parts):
+        return None
+    label = next((each for each in _LABELS if each == parts[2]), None)
+    if label is None:
+        return None
+    return Topic(prefix, parts[0], parts[1], label, *parts[3:])
+
+
+def local_filters(prefix: str, local: str) -> tuple[str, ...]:
+    """What a local subscribes."""
+    return (f"{prefix}/+/{local}/o/#", f"{prefix}/+/+/v/#", f"{prefix}/+/+/x/#")
+
+
+def agent_filter(prefix: str, agent: str) -> str:
+    """What an agent subscribes."""
+    return f"{prefix}/{agent}/+/i/#"
+
+
+def is_online(presence: bytes) -> bool:
+    """Whether an agent that publishes this as its presence is there."""
+    return len(presence) >= _ONLINE_BYTES
+
+
+def agent_of(host: str, domain: str) -> str | None:
+    """The agent that a host's name selects by its first label; None: the host is not in the domain.
+
+    Names of hosts have no case: the label is given in lower case.
+    """
+    labels = host.lower().removesuffix(f".{domain.lower()}")
+    if len(labels) == len(host):
+        return None
+    return labels.partition(".")[0] or None
