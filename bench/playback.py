@@ -47,6 +47,8 @@ class Place:
     path: str
     wanted: float | None = None
     """The least ratio to the first of the group; None: it is the first."""
+    seeks: bool = False
+    """Whether its seeks are judged beside those of the first."""
 
 
 @frozen
@@ -73,7 +75,7 @@ def main() -> None:
         missed += measure(groups, options.bucket_mb, options)
     print(
         "wanted: a folder at least 1.0 times nginx, on uvloop 0.7, a bucket 0.9 times the bare copy; less "
-        "than 20 MB more at the peak; p99 of seeks less than 5 ms more"
+        "than 20 MB more at the peak; p99 of seeks in a folder less than 5 ms more"
     )
     for each in missed:
         print(f"not as wanted: {each}")
@@ -87,9 +89,9 @@ def folder(mb: int) -> Iterator[Mapping[str, Place]]:
         toml = FOLDER_TOML.format(root=root)
         yield {
             "nginx": Place(stack.enter_context(files(root, path=MANIFEST, measured=True)), OBJECT),
-            "Liveman": Place(stack.enter_context(liveman([], extra=toml)), PREFIX + OBJECT, 1.0),
+            "Liveman": Place(stack.enter_context(liveman([], extra=toml)), PREFIX + OBJECT, 1.0, seeks=True),
             "Liveman, uvloop": Place(
-                stack.enter_context(liveman([], extra=toml, uvloop=True)), PREFIX + OBJECT, 0.7
+                stack.enter_context(liveman([], extra=toml, uvloop=True)), PREFIX + OBJECT, 0.7, seeks=True
             ),
         }
 
@@ -153,7 +155,7 @@ def measure(group: Mapping[str, Place], mb: int, options: argparse.Namespace) ->
                 missed.append(f"{name}: {ratio:.2f} instead of {place.wanted}")
             if more >= 20:
                 missed.append(f"{name}: {more:.1f} MB more")
-            if p99 - base_p99 >= 5:
+            if place.seeks and p99 - base_p99 >= 5:
                 missed.append(f"{name}: p99 of seeks is {p99 - base_p99:.1f} ms more")
     return missed
 

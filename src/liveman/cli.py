@@ -33,7 +33,7 @@ _LONGEST_INPUT = 65_536
 @click.group(invoke_without_command=True)
 @_CONFIG
 @click.option("-v", "--verbose", count=True, help="Log more: -v debug, -vv trace.")
-@click.option("--uvloop", is_flag=True, help="Run on uvloop: a little more signalling, slower file serving.")
+@click.option("--uvloop", is_flag=True, help="Run on uvloop: a little more signalling.")
 @click.version_option(version("liveman"), prog_name="liveman")
 @click.pass_context
 def _liveman(context: click.Context, path: str | None, verbose: int, uvloop: bool) -> None:

@@ -29,8 +29,6 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 20.0
 #: Of a signature. It is looked at once, when the request arrives.
 _SIGNED_SECONDS = 300
-#: What of an answer may wait for a slow client.
-_BUFFERED = 256 * 1024
 
 _GOOD = (200, 206, 304, 412, 416)
 _BUSY = (429, 500, 502, 503, 504)
@@ -61,7 +59,6 @@ class Fetcher:
             connector=TCPConnector(limit=0),
             auto_decompress=False,
             cookie_jar=DummyCookieJar(),
-            read_bufsize=_BUFFERED,
             timeout=ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS),
             skip_auto_headers=_SKIPPED,
         )

@@ -18,8 +18,8 @@ from liveman.inbound import Inbound
 
 __all__ = ["Outlet"]
 
-#: The most of one client before the next one's turn.
-_SLICE = 1024 * 1024
+#: The most of one client before the next one's turn, as nginx has it.
+_SLICE = 2 * 1024 * 1024
 #: Linux has it.
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 
