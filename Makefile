@@ -2,9 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
-# Real parts that the tests start: a TURN server, PostgreSQL and a browser (what runs in it comes by npm), and
-# what the benchmarks put beside Liveman.
-DEBIAN := coturn:turnserver postgresql:pg_ctlcluster chromium:chromium npm:npm
+# Real parts that the tests start: a TURN server, an MQTT broker, PostgreSQL and a browser (what runs in it
+# comes by npm), and what the benchmarks put beside Liveman.
+DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster chromium:chromium npm:npm
 BROWSER := tests/browser/node_modules/.package-lock.json
 BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster
 

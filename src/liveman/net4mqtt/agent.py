@@ -1,0 +1,151 @@
+"""The agent's side: lets those who share the broker reach one target, and nothing else, from where it is."""
+
+import asyncio
+import ssl
+from types import TracebackType
+from typing import Self, cast
+
+from liveman.logs import get_logger
+from liveman.net4mqtt.address import BrokerAddress
+from liveman.net4mqtt.broker import Broker
+from liveman.net4mqtt.link import Session
+from liveman.net4mqtt.topic import NONE, Topic, agent_filter, parse_topic
+from liveman.net4mqtt.transport import Carrier
+from liveman.tasks import TaskOwner
+
+__all__ = ["Agent"]
+
+log = get_logger("liveman.net4mqtt")
+
+MOST_CONNECTIONS = 128
+IDLE_SECONDS = 300.0
+_CONNECT_SECONDS = 5.0
+
+_ONLINE = b'{"online":true}'
+_OFFLINE = b"{}"
+
+
+class Agent:
+    """An async context, within which the target can be reached as ``alias``."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        alias: str,
+        target: tuple[str, int],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``target``: host and port."""
+        self._prefix = address.prefix
+        self._alias = alias
+        self._target = target
+        self._presence = str(Topic(address.prefix, alias, NONE, "v"))
+        self._orphans: list[str] = []
+        self._tasks = TaskOwner()
+        session = Session((agent_filter(address.prefix, alias),), (self._presence, _OFFLINE))
+        self.broker = Broker(address, session, self, tls)
+
+    async def __aenter__(self) -> Self:
+        self._carrier = Carrier(self.broker.publish, lambda: self.broker.writable)
+        self._tasks.start("net4mqtt idle connections", self._close_idle())
+        await self.broker.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for transport in self._carrier:
+            transport.abort()
+        # A will is for those who leave without a word.
+        self.broker.publish(self._presence, _OFFLINE, retain=True)
+        await self._tasks.__aexit__(kind, error, trace)
+        await self.broker.__aexit__(kind, error, trace)
+
+    # What the broker says.
+
+    def connected(self) -> None:
+        orphans, self._orphans = self._orphans, []
+        for topic in orphans:
+            self.broker.publish(topic, b"")
+        self.broker.publish(self._presence, _ONLINE, retain=True)
+
+    def disconnected(self) -> None:
+        self._orphans = self._carrier.lose("the connection to the MQTT broker was lost")
+
+    def resumed(self) -> None:
+        self._carrier.flush()
+
+    def received(self, topic: str, payload: bytes, retained: bool) -> None:
+        if retained or self._carrier.received(topic, payload) or not payload:
+            return
+        meaning = parse_topic(topic, self._prefix)
+        if meaning is None or meaning.src is None:
+            return
+        answers = str(
+            Topic(self._prefix, self._alias, meaning.local, "o", meaning.protocol, meaning.src, meaning.dst)
+        )
+        if meaning.protocol != "tcp" or meaning.dst != NONE:
+            log.warning("a connection to elsewhere than the target is refused", topic=topic)
+            self.broker.publish(answers, b"")
+            return
+        if len(self._carrier) >= MOST_CONNECTIONS:
+            next(iter(self._carrier)).close()
+        inner = _Half()
+        transport = self._carrier.open(topic, answers, inner, known=True)
+        transport.pause_reading()
+        transport.arrived(payload)
+        self._tasks.start("net4mqtt connection to the target", self._reach(inner))
+
+    async def _reach(self, inner: "_Half") -> None:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await asyncio.get_running_loop().create_connection(lambda: _Half(inner), *self._target)
+        except (OSError, TimeoutError) as error:
+            log.warning("the target cannot be reached", problem=str(error) or type(error).__name__)
+            inner.transport.close()
+
+    async def _close_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_SECONDS / 10)
+            for transport in self._carrier:
+                if self._carrier.now() - transport.used_at >= IDLE_SECONDS:
+                    transport.close()
+
+
+class _Half(asyncio.Protocol):
+    """One end of a bridge: what arrives here leaves at the other end, at its pace."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, other: "_Half | None" = None) -> None:
+        """``other``: the end that is there already, not reading; None: this is the first."""
+        self._other = other
+        self._lost = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._other:
+            self._other.transport.write(data)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        if self._other is None:
+            return
+        self._other._other = self
+        if self._other._lost:
+            self.transport.abort()
+        else:
+            self._other.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        if self._other:
+            self._other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._other:
+            self._other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        if self._other:
+            self._other.transport.close()

@@ -1,0 +1,189 @@
+"""Liveman's side: which agents there are, what their streams are, and connections to them."""
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from liveman.forms import topic_level
+from liveman.logs import get_logger
+from liveman.net4mqtt.address import BrokerAddress
+from liveman.net4mqtt.broker import Broker
+from liveman.net4mqtt.link import Session
+from liveman.net4mqtt.topic import NONE, Topic, agent_of, is_online, local_filters, parse_topic
+from liveman.net4mqtt.transport import Carrier, TunnelTransport
+
+__all__ = ["Local", "Reports"]
+
+log = get_logger("liveman.net4mqtt")
+
+#: Connections to one agent at once; an agent drops the least recently used one of more than 128.
+_MOST = 120
+#: How often traffic that is another's is told of, seconds.
+_TOLD_SECONDS = 60.0
+
+
+@frozen
+class Reports:
+    """Whom to tell of the agents."""
+
+    appear: Callable[[str], None]
+    """An agent is there, by its id. Also when it comes back before it was missed."""
+    vanish: Callable[[str], None]
+    """It is gone, or nothing can be known of it any more."""
+    report: Callable[[str, bytes], None]
+    """An agent's own list of its streams has changed to this one, in JSON, of any size."""
+
+
+class Local:
+    """The local role, in the async context of which agents can be reached."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        alias: str,
+        domain: str,
+        reports: Reports,
+        token: bytes,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``alias``: our id in the topics; ``token``: 3 random bytes by which our connections are known."""
+        self._prefix = address.prefix
+        self._alias = alias
+        self._domain = domain
+        self._reports = reports
+        # A source must be unique, also after a restart and among several of one alias.
+        self._source = f"127.{token[0]}.{token[1]}.{token[2]}"
+        self._port = 0
+        self._agents: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._orphans: list[str] = []
+        self._told_at = -_TOLD_SECONDS
+        self.broker = Broker(address, Session(local_filters(address.prefix, alias)), self, tls)
+
+    @property
+    def agents(self) -> frozenset[str]:
+        """Those that have announced themselves."""
+        return frozenset(self._agents)
+
+    async def __aenter__(self) -> Self:
+        self._carrier = Carrier(self.broker.publish, lambda: self.broker.writable)
+        await self.broker.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for transport in self._carrier:
+            transport.abort()
+        await self.broker.__aexit__(kind, error, trace)
+
+    def agent_of(self, url: str) -> str | None:
+        """The agent that a node's URL means; None: the node is not reached by us. Its port means nothing."""
+        agent = agent_of(urlsplit(url).hostname or "", self._domain)
+        return agent and next((known for known in self._agents if known.lower() == agent), agent)
+
+    async def create_connection(
+        self, factory: Callable[[], asyncio.BaseProtocol], agent: str
+    ) -> tuple[TunnelTransport, asyncio.BaseProtocol]:
+        """Like the loop's own, to the one target of an agent. Raises OSError.
+
+        The agent hears of the connection by the first bytes that are written; that it is not there shows in
+        that nothing comes.
+        """
+        if not self.broker.connected:
+            raise OSError(errno.ENETUNREACH, f"the MQTT broker is not connected: {self.broker.problem}")
+        try:
+            topic_level(agent)
+        except ValueError:
+            raise OSError(errno.EHOSTUNREACH, "no agent can have this id") from None
+        if self._counts.get(agent, 0) >= _MOST:
+            raise OSError(errno.EAGAIN, f"{_MOST} connections to this agent are open already")
+        arriving, leaving = self._topics(agent)
+        self._counts[agent] = self._counts.get(agent, 0) + 1
+        protocol = factory()
+        transport = self._carrier.open(
+            str(arriving), str(leaving), protocol, extra={"peername": (agent, 0)}, closed=self._closed
+        )
+        return transport, protocol
+
+    def _topics(self, agent: str) -> tuple[Topic, Topic]:
+        while True:
+            self._port = self._port % 65_535 + 1
+            source = f"{self._source}:{self._port}"
+            arriving = Topic(self._prefix, agent, self._alias, "o", "tcp", source, NONE)
+            if not self._carrier.has(str(arriving)):
+                return arriving, Topic(self._prefix, agent, self._alias, "i", "tcp", source, NONE)
+
+    def _closed(self, transport: TunnelTransport) -> None:
+        agent = transport.get_extra_info("peername")[0]
+        self._counts[agent] -= 1
+        if not self._counts[agent]:
+            del self._counts[agent]
+
+    # What the broker says.
+
+    def connected(self) -> None:
+        # The agents may not have noticed that the connections were lost with the broker.
+        orphans, self._orphans = self._orphans, []
+        for topic in orphans:
+            self.broker.publish(topic, b"")
+
+    def disconnected(self) -> None:
+        self._orphans = self._carrier.lose("the connection to the MQTT broker was lost")
+        for agent in list(self._agents):
+            self._gone(agent)
+
+    def resumed(self) -> None:
+        self._carrier.flush()
+
+    def received(self, topic: str, payload: bytes, retained: bool) -> None:
+        if self._carrier.received(topic, payload):
+            return
+        meaning = parse_topic(topic, self._prefix)
+        if meaning is None:
+            log.debug("a topic is none of this protocol", topic=topic)
+        elif meaning.label == "v":
+            self._presence(meaning.agent, is_online(payload), retained)
+        elif meaning.label == "x":
+            if meaning.protocol == "streams":
+                self._reports.report(meaning.agent, payload)
+        elif payload and not (meaning.src or "").startswith(f"{self._source}:"):
+            self._foreign(meaning.agent)
+
+    def _presence(self, agent: str, online: bool, retained: bool) -> None:
+        if agent == NONE:
+            return
+        if not online or not retained:
+            # One that announces itself anew has forgotten its connections.
+            self._lose(agent, "the agent has gone" if not online else "the agent has begun anew")
+        if online:
+            self._agents.add(agent)
+            self._reports.appear(agent)
+        elif agent in self._agents:
+            self._gone(agent)
+
+    def _gone(self, agent: str) -> None:
+        self._agents.discard(agent)
+        self._reports.vanish(agent)
+
+    def _lose(self, agent: str, reason: str) -> None:
+        begin = f"{Topic(self._prefix, agent, self._alias, 'o', 'tcp')}/"
+        self._carrier.lose(reason, lambda topic: topic.startswith(begin))
+
+    def _foreign(self, agent: str) -> None:
+        now = self._carrier.now()
+        if now - self._told_at >= _TOLD_SECONDS:
+            self._told_at = now
+            log.warning(
+                "messages come for connections of another Liveman with the same alias, or of an earlier run; "
+                "give each Liveman its own net4mqtt.alias",
+                alias=self._alias,
+                agent=agent,
+            )

@@ -1,0 +1,226 @@
+"""HTTP through mosquitto, with our agent at one side and our local at the other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from liveman.net4mqtt import agent as agent_module
+from support.mosquitto import Mosquitto, holds, mosquitto
+from support.net4mqtt import agent, bare, http_target, local, pattern, session
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+    async with mosquitto(tmp_path) as running:
+        yield running
+
+
+async def test_requests_go_through_with_bodies_of_any_size(broker: Mosquitto) -> None:
+    async with http_target() as target, agent(broker.url, target), local(broker.url) as side:
+        async with session(side) as client:
+            for size in (0, 1, 4095, 4096, 4097, 10_241, 1_000_000):
+                body = pattern(0, size)
+                async with client.post("/echo", data=body) as answer:
+                    assert await answer.read() == body
+
+
+async def test_many_at_once_do_not_mix(broker: Mosquitto) -> None:
+    async with http_target() as target, agent(broker.url, target), local(broker.url) as side:
+        async with session(side) as client:
+
+            async def one(number: int) -> None:
+                body = b"%d " % number * (number * 97 % 9001 + 1)
+                async with client.post("/echo", data=body) as answer:
+                    assert await answer.read() == body
+
+            await asyncio.gather(*map(one, range(200)))
+
+
+async def test_twenty_megabytes_arrive_without_a_hole(broker: Mosquitto) -> None:
+    size = 20 * 1024 * 1024
+    async with http_target() as target, agent(broker.url, target), local(broker.url) as side:
+        async with session(side) as client, client.get(f"/bytes/{size}") as answer:
+            assert await answer.read() == pattern(0, size)
+
+
+async def test_connections_are_kept_and_closed_on_both_sides(broker: Mosquitto) -> None:
+    async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:
+        async with session(side) as client:
+            for _ in range(3):
+                async with client.post("/echo", data=b"x") as answer:
+                    await answer.read()
+            assert len(side._carrier) == len(far._carrier) == 1
+        await holds(lambda: len(side._carrier) == len(far._carrier) == 0)
+        assert side._counts == {}
+
+
+async def test_agents_come_and_go(broker: Mosquitto) -> None:
+    """Those that were there before us are found; a farewell, and a death, are noticed."""
+    async with agent(broker.url, 1, "early"), local(broker.url) as side:
+        await holds(lambda: side.events == [("appear", "early")])
+        async with agent(broker.url, 1, "polite"):
+            await holds(lambda: side.agents == {"early", "polite"})
+        await holds(lambda: side.agents == {"early"})
+        async with agent(broker.url, 1, "doomed") as doomed:
+            await holds(lambda: side.agents == {"early", "doomed"})
+            doomed.broker._link._client._connection._transport.abort()  # type: ignore[union-attr]
+            await holds(lambda: ("vanish", "doomed") in side.events)
+            await holds(lambda: side.agents == {"early", "doomed"})
+
+
+async def test_a_snapshot_is_reported(broker: Mosquitto) -> None:
+    async with local(broker.url) as side, bare(broker.url) as node:
+        snapshot = b"[" + b" " * 3_000_000 + b"]"
+        node.broker.publish("test/node/-/x/streams", snapshot)
+        await holds(lambda: side.snapshots == {"node": snapshot})
+
+
+async def test_an_agent_that_vanishes_in_mid_body_is_an_error_at_once(broker: Mosquitto) -> None:
+    """And never the end of a body as if it were whole."""
+    async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:
+        async with session(side) as client, client.get("/stuck") as answer:
+            assert await answer.content.readany() == b"half"
+            far.broker._link._client._connection._transport.abort()  # type: ignore[union-attr]
+            with pytest.raises(aiohttp.ClientError):
+                await asyncio.wait_for(answer.read(), 5)
+
+
+async def test_a_restart_of_the_broker_fails_what_is_open_and_service_comes_back(broker: Mosquitto) -> None:
+    """Within 5 s, each time; nothing hangs, and nothing of the old connections is left."""
+    async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:
+        async with session(side) as client:
+            for _ in range(3):
+                await holds(lambda: "node" in side.agents)
+                async with client.get("/stuck") as answer:
+                    assert await answer.content.readany() == b"half"
+                    await broker.stop()
+                    with pytest.raises(aiohttp.ClientError):
+                        await asyncio.wait_for(answer.read(), 5)
+                assert side.agents == frozenset()
+                with pytest.raises(aiohttp.ClientConnectorError, match="not connected"):
+                    await client.post("/echo", data=b"x")
+                await holds(lambda: len(far._carrier) == 0)
+                await broker.start()
+                async with asyncio.timeout(5):
+                    await holds(lambda: "node" in side.agents)
+                    async with client.post("/echo", data=b"again") as answer:
+                        assert await answer.read() == b"again"
+            assert (len(side._carrier), len(far._carrier)) == (1, 1)
+
+
+async def test_a_target_that_is_down_is_an_error_at_once(broker: Mosquitto) -> None:
+    async with agent(broker.url, 1), local(broker.url) as side, session(side) as client:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await client.post("/echo", data=b"x")
+
+
+async def test_only_the_target_can_be_reached(broker: Mosquitto) -> None:
+    """Whoever names another destination or protocol is refused at once, and nothing is dialled."""
+    async with http_target() as target, agent(broker.url, target) as far:
+        async with bare(broker.url, "test/node/+/o/#") as other:
+            for rest in ("tcp/127.0.0.1:5/127.0.0.1:22", "udp/127.0.0.1:5/-", "kcp/127.0.0.1:5/-"):
+                other.broker.publish(f"test/node/me/i/{rest}", b"GET / HTTP/1.1\r\n\r\n")
+                await holds(lambda rest=rest: other.messages == [(f"test/node/me/o/{rest}", b"")])
+                other.messages.clear()
+            assert len(far._carrier) == 0
+
+
+async def test_strange_messages_do_no_harm(broker: Mosquitto) -> None:
+    """Closes before an open, payloads over what is permitted, topics of any shape, retained traffic."""
+    async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:
+        async with bare(broker.url, "test/node/+/o/#") as other:
+            for topic in (
+                "node/me/i/tcp/s/-",
+                "node/me/i/tcp",
+                "node/me/i/-/-/-/-/-",
+                "node/manager/o/tcp/s/-",
+                "-/-/v/-",
+            ):
+                other.broker.publish(f"test/{topic}", b"")
+                other.broker.publish(
+                    f"test/{topic}", b'{"online":true}' if "/v/" in topic else b"", retain=True
+                )
+            body = pattern(0, 50_000)
+            request = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + body
+            other.broker.publish("test/node/me/i/tcp/s/-", request)
+            await holds(lambda: b"".join(data for _, data in other.messages).endswith(body))
+            assert all(len(data) <= 4096 for _, data in other.messages)
+            assert len(far._carrier) == 1
+            assert side.agents == {"node"}
+
+
+async def test_late_bytes_of_a_closed_connection_do_not_open_it_again(broker: Mosquitto) -> None:
+    async with agent(broker.url, 1) as far, bare(broker.url, "test/node/+/o/#") as other:
+        other.broker.publish("test/node/me/i/tcp/s/-", b"first")
+        await holds(lambda: len(other.messages) == 1)
+        other.broker.publish("test/node/me/i/tcp/s/-", b"late")
+        other.broker.publish("test/node/me/i/tcp/new/-", b"first")
+        await holds(lambda: len(other.messages) == 2)
+        assert [topic for topic, _ in other.messages] == [
+            "test/node/me/o/tcp/s/-",
+            "test/node/me/o/tcp/new/-",
+        ]
+        assert len(far._carrier) == 0
+
+
+async def test_another_liveman_of_the_same_alias_is_told_of(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        http_target() as target,
+        agent(broker.url, target),
+        local(broker.url),
+        local(broker.url) as second,
+    ):
+        async with session(second) as client, client.post("/echo", data=b"x") as answer:
+            assert await answer.read() == b"x"
+        await holds(lambda: "another Liveman with the same alias" in caplog.text)
+
+
+async def test_idle_connections_are_closed(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_module, "IDLE_SECONDS", 0.3)
+    async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:
+        async with session(side) as client, client.post("/echo", data=b"x") as answer:
+            await answer.read()
+            await holds(lambda: len(far._carrier) == len(side._carrier) == 0)
+
+
+async def test_the_least_used_connection_makes_room(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_module, "MOST_CONNECTIONS", 2)
+    async with http_target() as target, agent(broker.url, target) as far:
+        async with bare(broker.url, "test/node/+/o/#") as other:
+            for source in "abac":
+                other.broker.publish(f"test/node/me/i/tcp/{source}/-", b"\r\n")
+            await holds(lambda: other.messages == [("test/node/me/o/tcp/b/-", b"")])
+            assert {transport.arriving[-3] for transport in far._carrier} == {"a", "c"}
+
+
+async def test_there_are_not_more_connections_to_an_agent_than_it_keeps(broker: Mosquitto) -> None:
+    async with local(broker.url) as side:
+        transports = [(await side.create_connection(asyncio.Protocol, "a"))[0] for _ in range(120)]
+        with pytest.raises(OSError, match="120 connections"):
+            await side.create_connection(asyncio.Protocol, "a")
+        transports[0].close()
+        await side.create_connection(asyncio.Protocol, "b")
+        await side.create_connection(asyncio.Protocol, "a")
+
+
+async def test_urls_in_the_domain_mean_agents(broker: Mosquitto) -> None:
+    async with local(broker.url) as side, agent(broker.url, 1, "Node-7"):
+        await holds(lambda: bool(side.agents))
+        assert side.agent_of("http://node-7.net4mqtt.local:7777") == "Node-7"
+        assert side.agent_of("http://other.net4mqtt.local") == "other"
+        assert side.agent_of("http://127.0.0.1:7777") is None
+        with pytest.raises(OSError, match="no agent"):
+            await side.create_connection(asyncio.Protocol, "a+b")
+
+
+async def test_https_is_refused_in_words(broker: Mosquitto) -> None:
+    async with local(broker.url) as side, session(side) as client:
+        with pytest.raises(aiohttp.ClientConnectorError, match="http://"):
+            await client.get("https://node.net4mqtt.local/")
