@@ -22,12 +22,14 @@ _PAGE = """<!doctype html><title>Player</title><link rel="icon" href="data:,">
   const player = dashjs.MediaPlayer().create();
   player.on("error", event => errors.push(JSON.stringify(event.error)));
   player.initialize(video, new URLSearchParams(location.search).get("manifest"), true);
+  // On a busy machine dash.js pauses around a seek, and stays so.
+  video.addEventListener("pause", () => video.ended || video.play());
   function seen() {
     const quality = video.getVideoPlaybackQuality();
     return {
       at: video.currentTime, duration: video.duration, ended: video.ended, width: video.videoWidth,
       pictures: quality.totalVideoFrames - quality.droppedVideoFrames, sound: video.webkitAudioDecodedByteCount,
-      errors: errors,
+      errors: errors, paused: video.paused,
     };
   }
 </script>"""
