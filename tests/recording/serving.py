@@ -25,13 +25,23 @@ class Reader:
     head: str
     stream: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    taken: int = 0
+    """How much of the body."""
+
+    async def some(self, count: int) -> None:
+        """Take so many bytes of the body."""
+        await self.stream.readexactly(count)
+        self.taken += count
 
     async def rest(self) -> bytes:
-        """What is still to come; less than was said when the connection is cut."""
+        """What is still to come of the body; less than was said when the connection is cut."""
         body = bytearray()
         async with asyncio.timeout(20):
             try:
-                while piece := await self.stream.read(1 << 20):
+                while len(body) < self.length - self.taken:
+                    piece = await self.stream.read(self.length - self.taken - len(body))
+                    if not piece:
+                        break
                     body += piece
             except ConnectionError:
                 pass
@@ -48,7 +58,7 @@ async def reading(url: str, path: str, *lines: str, room: int = 64 * 1024) -> As
     await asyncio.get_running_loop().sock_connect(sock, (parts.hostname, parts.port))
     stream, writer = await asyncio.open_connection(sock=sock, limit=room)
     try:
-        writer.write(request_bytes("GET", f"/api/record/object/{path}", "Connection: close", *lines))
+        writer.write(request_bytes("GET", f"/api/record/object/{path}", *lines))
         async with asyncio.timeout(20):
             head = (await stream.readuntil(b"\r\n\r\n")).decode()
         length = re.search(r"Content-Length: (\d+)", head)

@@ -446,7 +446,7 @@ async def test_a_server_that_hangs_is_waited_for_no_longer_than_allowed(
 
 
 def test_the_process_ends_well_right_after_a_call(moto: str) -> None:
-    """The library aborts it when it is used otherwise."""
+    """The library aborts one in seven of those that do not wait for it."""
     options = new_bucket(moto)
     script = f"""
         import asyncio
@@ -456,13 +456,12 @@ def test_the_process_ends_well_right_after_a_call(moto: str) -> None:
             options = S3Storage("{options.bucket}", region="r", endpoint="{moto}",
                                 access_key_id=Secret("k"), secret_access_key=Secret("s"))
             async with Bucket(options) as storage:
-                await storage.write("cam/x", b"x")
-                await storage.stat("cam/x")
-                assert [entry.path async for entry in storage.entries()] == ["cam/x"]
+                assert [entry async for entry in storage.entries()] == []
                 await storage.presign("GET", "cam/x", 60)
-                await storage.delete("cam/x")
         asyncio.run(main())
     """
+    argv = [sys.executable, "-c", textwrap.dedent(script)]
     for _ in range(8):
-        done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, "")
+        running = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+        for each in running:
+            assert (each.communicate(timeout=60)[1], each.returncode) == ("", 0)

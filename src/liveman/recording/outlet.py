@@ -86,14 +86,15 @@ class Outlet:
 
     async def _from_memory(self) -> None:
         """Send until nothing is left, or the client waits for what is not in memory."""
-        done: asyncio.Future[None] = self._loop.create_future()
+        done: asyncio.Future[OSError | None] = self._loop.create_future()
         if not self._full:
             self._pump(done)
         if not done.done():
             await self._pumped(done)
-        done.result()
+        if (error := done.result()) is not None:
+            raise error
 
-    async def _pumped(self, done: asyncio.Future[None]) -> None:
+    async def _pumped(self, done: asyncio.Future[OSError | None]) -> None:
         self._loop.add_writer(self._out, self._pump, done)
         try:
             while not done.done():
@@ -105,7 +106,7 @@ class Outlet:
             self._loop.remove_writer(self._out)
         self._full = False
 
-    def _pump(self, done: asyncio.Future[None]) -> None:
+    def _pump(self, done: asyncio.Future[OSError | None]) -> None:
         """Send a slice: no more, as others wait. Called by the loop when the client has room."""
         if done.done():
             return
@@ -119,7 +120,7 @@ class Outlet:
         except BlockingIOError:
             return
         except OSError as error:
-            done.set_exception(error)
+            done.set_result(error)
             return
         if self._at == self._end:
             done.set_result(None)
