@@ -87,6 +87,7 @@ PURE = {
     "liveman.net4mqtt.socks",
     "liveman.net4mqtt.topic",
     "liveman.net4mqtt.tunnel",
+    "liveman.net4mqtt.window",
     "liveman.demo.cutting",
     "liveman.demo.manifest",
     "liveman.recording.playback",

@@ -1,6 +1,7 @@
 """Connections as a state machine: two sides, and messages between them that keep their order."""
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -128,6 +129,18 @@ def test_connections_take_turns() -> None:
     assert [key for key, _ in messages(side)][:3] == ["a", "b", "a"]
 
 
+def test_one_that_may_not_send_does_not_hold_the_others_up() -> None:
+    side: Tunnels[str] = Tunnels()
+    for key in "abc":
+        side.open(key).write(b"x")
+    assert messages_of(side, lambda key: key != "a") == ["b", "c"]
+    assert messages_of(side, lambda _: True) == ["a"]
+
+
+def messages_of(side: Tunnels[str], may_send: Callable[[str], bool]) -> list[str]:
+    return [key for key, _ in iter(lambda: side.next_message(may_send), None)]
+
+
 def test_a_finish_waits_for_what_is_written_and_an_abort_does_not() -> None:
     side: Tunnels[str] = Tunnels()
     for key in "fa":
@@ -187,12 +200,13 @@ def test_what_comes_after_a_finish_is_for_nobody() -> None:
     assert side.held == 0
 
 
-def test_all_are_lost_at_once_with_what_they_hold() -> None:
+def test_what_is_dropped_is_gone_with_what_it_holds() -> None:
     side: Tunnels[str] = Tunnels()
     one, two = side.open("a"), side.open("b")
     one.write(b"unsent")
     two.receive(b"unread")
-    assert side.lose() == [one, two]
+    for tunnel in side:
+        tunnel.drop()
     assert one.closed and two.closed
     assert messages(side) == []
     assert received(two) == b""

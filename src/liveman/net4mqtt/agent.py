@@ -9,7 +9,7 @@ from liveman.logs import get_logger
 from liveman.net4mqtt.address import BrokerAddress
 from liveman.net4mqtt.broker import Broker
 from liveman.net4mqtt.link import Session
-from liveman.net4mqtt.topic import NONE, Topic, agent_filter, parse_topic
+from liveman.net4mqtt.topic import NONE, Topic, agent_filters, parse_topic
 from liveman.net4mqtt.transport import Carrier
 from liveman.tasks import TaskOwner
 
@@ -43,11 +43,15 @@ class Agent:
         self._presence = str(Topic(address.prefix, alias, NONE, "v"))
         self._orphans: list[str] = []
         self._tasks = TaskOwner()
-        session = Session((agent_filter(address.prefix, alias),), (self._presence, _OFFLINE))
+        session = Session(agent_filters(address.prefix, alias), (self._presence, _OFFLINE))
         self.broker = Broker(address, session, self, tls)
 
     async def __aenter__(self) -> Self:
-        self._carrier = Carrier(self.broker.publish, lambda: self.broker.writable)
+        self._carrier = Carrier(
+            self.broker.publish,
+            lambda: self.broker.writable,
+            lambda local, kind: str(Topic(self._prefix, self._alias, local, "ow", kind)),
+        )
         self._tasks.start("net4mqtt idle connections", self._close_idle())
         await self.broker.__aenter__()
         return self
@@ -80,8 +84,13 @@ class Agent:
         if retained or self._carrier.received(topic, payload) or not payload:
             return
         meaning = parse_topic(topic, self._prefix)
-        if meaning is None or meaning.src is None:
-            return
+        if meaning and meaning.label == "iw":
+            self._carrier.marked(meaning.local, meaning.protocol, payload)
+        elif meaning and meaning.src:
+            self._open(topic, meaning, payload)
+
+    def _open(self, topic: str, meaning: Topic, payload: bytes) -> None:
+        """A message has come on a new topic."""
         answers = str(
             Topic(self._prefix, self._alias, meaning.local, "o", meaning.protocol, meaning.src, meaning.dst)
         )
@@ -92,7 +101,7 @@ class Agent:
         if len(self._carrier) >= MOST_CONNECTIONS:
             next(iter(self._carrier)).close()
         inner = _Half()
-        transport = self._carrier.open(topic, answers, inner, known=True)
+        transport = self._carrier.open(meaning.local, topic, answers, inner, known=True)
         transport.pause_reading()
         transport.arrived(payload)
         self._tasks.start("net4mqtt connection to the target", self._reach(inner))

@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -33,6 +34,7 @@ class Session:
     """What is said to the broker at the beginning of each link."""
 
     subscriptions: tuple[str, ...]
+    """The last is a wish: without it one gets on, too."""
     will: tuple[str, bytes] | None = None
     """Topic and payload that the broker publishes, retained, when the link is lost."""
 
@@ -54,6 +56,11 @@ class Link(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Send what is published and disconnect, in two seconds at most."""
+
+    def _check(self, granted: Sequence[int]) -> None:
+        """Raises LinkError when what is needed of the subscriptions is not granted."""
+        if any(code >= 128 for code in granted[:-1]):
+            raise LinkError("it does not grant the subscriptions")
 
     def _lose(self, reason: str) -> None:
         if not self.lost.done():

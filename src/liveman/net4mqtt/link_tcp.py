@@ -78,8 +78,7 @@ class _TcpLink(Link):
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not self._granted.done():
             raise LinkError("it closed the connection instead of granting the subscriptions")
-        if any(code >= 128 for code in self._granted.result()):
-            raise LinkError("it does not grant the subscriptions")
+        self._check(self._granted.result())
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         if not self.lost.done():

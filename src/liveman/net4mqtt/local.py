@@ -62,7 +62,6 @@ class Local:
         self._source = f"127.{token[0]}.{token[1]}.{token[2]}"
         self._port = 0
         self._agents: set[str] = set()
-        self._counts: dict[str, int] = {}
         self._orphans: list[str] = []
         self._told_at = -_TOLD_SECONDS
         self.broker = Broker(address, Session(local_filters(address.prefix, alias)), self, tls)
@@ -73,7 +72,11 @@ class Local:
         return frozenset(self._agents)
 
     async def __aenter__(self) -> Self:
-        self._carrier = Carrier(self.broker.publish, lambda: self.broker.writable)
+        self._carrier = Carrier(
+            self.broker.publish,
+            lambda: self.broker.writable,
+            lambda agent, kind: str(Topic(self._prefix, agent, self._alias, "iw", kind)),
+        )
         await self.broker.__aenter__()
         return self
 
@@ -103,15 +106,11 @@ class Local:
             topic_level(agent)
         except ValueError:
             raise OSError(errno.EHOSTUNREACH, "no agent can have this id") from None
-        if self._counts.get(agent, 0) >= _MOST:
+        if self._carrier.count(agent) >= _MOST:
             raise OSError(errno.EAGAIN, f"{_MOST} connections to this agent are open already")
         arriving, leaving = self._topics(agent)
-        self._counts[agent] = self._counts.get(agent, 0) + 1
         protocol = factory()
-        transport = self._carrier.open(
-            str(arriving), str(leaving), protocol, extra={"peername": (agent, 0)}, closed=self._closed
-        )
-        return transport, protocol
+        return self._carrier.open(agent, str(arriving), str(leaving), protocol), protocol
 
     def _topics(self, agent: str) -> tuple[Topic, Topic]:
         while True:
@@ -120,12 +119,6 @@ class Local:
             arriving = Topic(self._prefix, agent, self._alias, "o", "tcp", source, NONE)
             if not self._carrier.has(str(arriving)):
                 return arriving, Topic(self._prefix, agent, self._alias, "i", "tcp", source, NONE)
-
-    def _closed(self, transport: TunnelTransport) -> None:
-        agent = transport.get_extra_info("peername")[0]
-        self._counts[agent] -= 1
-        if not self._counts[agent]:
-            del self._counts[agent]
 
     # What the broker says.
 
@@ -154,6 +147,8 @@ class Local:
         elif meaning.label == "x":
             if meaning.protocol == "streams":
                 self._reports.report(meaning.agent, payload)
+        elif meaning.label == "ow":
+            self._carrier.marked(meaning.agent, meaning.protocol, payload)
         elif payload and not (meaning.src or "").startswith(f"{self._source}:"):
             self._foreign(meaning.agent)
 
@@ -162,7 +157,7 @@ class Local:
             return
         if not online or not retained:
             # One that announces itself anew has forgotten its connections.
-            self._lose(agent, "the agent has gone" if not online else "the agent has begun anew")
+            self._carrier.lose("the agent has begun anew" if online else "the agent has gone", agent)
         if online:
             self._agents.add(agent)
             self._reports.appear(agent)
@@ -172,10 +167,6 @@ class Local:
     def _gone(self, agent: str) -> None:
         self._agents.discard(agent)
         self._reports.vanish(agent)
-
-    def _lose(self, agent: str, reason: str) -> None:
-        begin = f"{Topic(self._prefix, agent, self._alias, 'o', 'tcp')}/"
-        self._carrier.lose(reason, lambda topic: topic.startswith(begin))
 
     def _foreign(self, agent: str) -> None:
         now = self._carrier.now()

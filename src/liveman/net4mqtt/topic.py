@@ -8,14 +8,15 @@ from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["NONE", "Label", "Topic", "agent_filter", "agent_of", "is_online", "local_filters", "parse_topic"]
+__all__ = ["NONE", "Label", "Topic", "agent_filters", "agent_of", "is_online", "local_filters", "parse_topic"]
 
-Label = Literal["i", "o", "v", "x"]
-"""``i`` towards the agent, ``o`` from the agent, ``v`` presence, ``x`` data of the application."""
+Label = Literal["i", "o", "v", "x", "iw", "ow"]
+"""``i`` towards the agent, ``o`` from the agent, ``v`` presence, ``x`` data of the application. Ours alone,
+unseen by others: ``iw`` and ``ow``, the same ways, marks and echoes as ``window`` has them."""
 
 NONE = "-"
 
-_LABELS: tuple[Label, ...] = ("i", "o", "v", "x")
+_LABELS: tuple[Label, ...] = ("i", "o", "v", "x", "iw", "ow")
 
 #: A shorter payload of presence means that the agent is gone, such as ``{}``.
 _ONLINE_BYTES = 6
@@ -30,7 +31,7 @@ class Topic:
     local: str
     label: Label
     protocol: str = NONE
-    """``tcp`` for connections; ``streams`` for snapshots."""
+    """``tcp`` for connections; ``streams`` for snapshots; ``mark``, ``echo``."""
     src: str | None = None
     """What names the connection among those of this local; None: the topic is a short one."""
     dst: str | None = None
@@ -54,13 +55,14 @@ def parse_topic(text: str, prefix: str) -> Topic | None:
 
 
 def local_filters(prefix: str, local: str) -> tuple[str, ...]:
-    """What a local subscribes."""
-    return (f"{prefix}/+/{local}/o/#", f"{prefix}/+/+/v/#", f"{prefix}/+/+/x/#")
+    """What a local subscribes; it can do without the last, marks."""
+    marks = f"{prefix}/+/{local}/ow/+"
+    return (f"{prefix}/+/{local}/o/#", f"{prefix}/+/+/v/#", f"{prefix}/+/+/x/#", marks)
 
 
-def agent_filter(prefix: str, agent: str) -> str:
-    """What an agent subscribes."""
-    return f"{prefix}/{agent}/+/i/#"
+def agent_filters(prefix: str, agent: str) -> tuple[str, ...]:
+    """What an agent subscribes; it can do without the last, marks."""
+    return (f"{prefix}/{agent}/+/i/#", f"{prefix}/{agent}/+/iw/+")
 
 
 def is_online(presence: bytes) -> bool:

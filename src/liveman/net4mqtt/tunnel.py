@@ -5,8 +5,8 @@ keep their order, and must fail all tunnels when one may be missing. A message w
 empty one closes the connection in both directions at once.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["MAX_HELD", "MAX_HELD_IN_ALL", "MAX_PAYLOAD", "Overflow", "Tunnel", "Tunnels"]
@@ -32,7 +32,7 @@ class Tunnels(Generic[K]):
 
     def __init__(self) -> None:
         self._tunnels: dict[K, Tunnel[K]] = {}
-        self._ready: OrderedDict[K, Tunnel[K]] = OrderedDict()
+        self._ready: dict[K, Tunnel[K]] = {}
         self.held = 0
         """Bytes that wait for readers."""
 
@@ -52,22 +52,16 @@ class Tunnels(Generic[K]):
         """The connection of this key, if it is not closed."""
         return self._tunnels.get(key)
 
-    def next_message(self) -> tuple[K, bytes] | None:
-        """What is to be sent next; None: nothing waits. The connections take turns."""
-        if not self._ready:
+    def next_message(self, may_send: Callable[[K], bool] = lambda _: True) -> tuple[K, bytes] | None:
+        """What is to be sent next, of those that may; None: nothing waits. The connections take turns."""
+        tunnel = next((each for key, each in self._ready.items() if may_send(key)), None)
+        if tunnel is None:
             return None
-        key, tunnel = self._ready.popitem(last=False)
+        del self._ready[tunnel.key]
         payload = tunnel.take()
         if tunnel.wants_to_send:
-            self._ready[key] = tunnel
-        return key, payload
-
-    def lose(self) -> list["Tunnel[K]"]:
-        """Close all at once without a word, as messages of any may be missing; those that were open."""
-        lost = list(self._tunnels.values())
-        for tunnel in lost:
-            tunnel.drop()
-        return lost
+            self._ready[tunnel.key] = tunnel
+        return tunnel.key, payload
 
     def _enqueue(self, tunnel: "Tunnel[K]") -> None:
         self._ready[tunnel.key] = tunnel
