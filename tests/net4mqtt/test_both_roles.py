@@ -71,6 +71,20 @@ async def test_agents_come_and_go(broker: Mosquitto) -> None:
             await holds(lambda: side.agents == {"early", "doomed"})
 
 
+async def test_an_agent_that_begins_anew_has_forgotten_its_connections(broker: Mosquitto) -> None:
+    """Also when its end was not noticed. Its first announcement takes nothing away."""
+    async with local(broker.url) as side, bare(broker.url) as node, session(side) as client:
+        request = asyncio.create_task(client.post("/echo", data=b"x"))
+        await holds(lambda: len(side._carrier) == 1)
+        node.broker.publish("test/node/-/v/-", b'{"online":true}')
+        await holds(lambda: "node" in side.agents)
+        assert len(side._carrier) == 1
+        node.broker.publish("test/node/-/v/-", b'{"online":true}')
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(request, 5)
+        assert side.events == [("appear", "node")] * 2
+
+
 async def test_a_snapshot_is_reported(broker: Mosquitto) -> None:
     async with local(broker.url) as side, bare(broker.url) as node:
         snapshot = b"[" + b" " * 3_000_000 + b"]"

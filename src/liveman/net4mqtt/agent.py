@@ -3,10 +3,11 @@
 import asyncio
 import ssl
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 from liveman.logs import get_logger
 from liveman.net4mqtt.address import BrokerAddress
+from liveman.net4mqtt.bridge import Half
 from liveman.net4mqtt.broker import Broker
 from liveman.net4mqtt.link import Session
 from liveman.net4mqtt.topic import NONE, Topic, agent_filters, parse_topic
@@ -100,16 +101,16 @@ class Agent:
             return
         if len(self._carrier) >= MOST_CONNECTIONS:
             next(iter(self._carrier)).close()
-        inner = _Half()
+        inner = Half()
         transport = self._carrier.open(meaning.local, topic, answers, inner, known=True)
         transport.pause_reading()
         transport.arrived(payload)
         self._tasks.start("net4mqtt connection to the target", self._reach(inner))
 
-    async def _reach(self, inner: "_Half") -> None:
+    async def _reach(self, inner: Half) -> None:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                await asyncio.get_running_loop().create_connection(lambda: _Half(inner), *self._target)
+                await asyncio.get_running_loop().create_connection(lambda: Half(inner), *self._target)
         except (OSError, TimeoutError) as error:
             log.warning("the target cannot be reached", problem=str(error) or type(error).__name__)
             inner.transport.close()
@@ -120,41 +121,3 @@ class Agent:
             for transport in self._carrier:
                 if self._carrier.now() - transport.used_at >= IDLE_SECONDS:
                     transport.close()
-
-
-class _Half(asyncio.Protocol):
-    """One end of a bridge: what arrives here leaves at the other end, at its pace."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, other: "_Half | None" = None) -> None:
-        """``other``: the end that is there already, not reading; None: this is the first."""
-        self._other = other
-        self._lost = False
-
-    def data_received(self, data: bytes) -> None:
-        if self._other:
-            self._other.transport.write(data)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        if self._other is None:
-            return
-        self._other._other = self
-        if self._other._lost:
-            self.transport.abort()
-        else:
-            self._other.transport.resume_reading()
-
-    def pause_writing(self) -> None:
-        if self._other:
-            self._other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self._other:
-            self._other.transport.resume_reading()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._lost = True
-        if self._other:
-            self._other.transport.close()

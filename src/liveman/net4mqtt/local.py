@@ -155,13 +155,16 @@ class Local:
     def _presence(self, agent: str, online: bool, retained: bool) -> None:
         if agent == NONE:
             return
-        if not online or not retained:
-            # One that announces itself anew has forgotten its connections.
-            self._carrier.lose("the agent has begun anew" if online else "the agent has gone", agent)
+        known = agent in self._agents
+        if not online:
+            self._carrier.lose("the agent has gone", agent)
+        elif known and not retained:
+            # It has not been missed, but one that announces itself anew has forgotten its connections.
+            self._carrier.lose("the agent has begun anew", agent)
         if online:
             self._agents.add(agent)
             self._reports.appear(agent)
-        elif agent in self._agents:
+        elif known:
             self._gone(agent)
 
     def _gone(self, agent: str) -> None:

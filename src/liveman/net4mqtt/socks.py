@@ -63,7 +63,7 @@ def reply(code: int) -> bytes:
     return bytes((5, code, 0, _IPV4, 0, 0, 0, 0, 0, 0))
 
 
-def parse_greeting(data: bytes) -> int | None:
+def parse_greeting(data: bytes | bytearray) -> int | None:
     """The length of a greeting that offers to go on without authentication."""
     if data and data[0] != 5:
         raise SocksError("it does not speak SOCKS version 5", b"")
