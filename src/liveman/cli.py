@@ -9,6 +9,7 @@ import click
 
 from liveman import logs, settings
 from liveman.app import create_app, inspect, load_config
+from liveman.cli_agent import agent
 from liveman.cli_recordings import recordings
 from liveman.cli_token import token
 from liveman.config import Config, Database, ExtraIce, FsStorage, Liveion, Recorder, RecordSync, Secret
@@ -96,6 +97,7 @@ def hash_password() -> None:
         raise LivemanError(f"The password {error}.") from None
 
 
+_liveman.add_command(agent)
 _liveman.add_command(recordings)
 _liveman.add_command(token)
 

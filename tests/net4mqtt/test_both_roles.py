@@ -238,3 +238,53 @@ async def test_https_is_refused_in_words(broker: Mosquitto) -> None:
     async with local(broker.url) as side, session(side) as client:
         with pytest.raises(aiohttp.ClientConnectorError, match="http://"):
             await client.get("https://node.net4mqtt.local/")
+
+
+async def test_what_a_local_lost_with_its_link_is_closed_at_the_agent(broker: Mosquitto) -> None:
+    """Which has not noticed anything."""
+    async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:
+        async with session(side) as client, client.get("/stuck") as answer:
+            assert await answer.content.readany() == b"half"
+            side.broker._link._client._connection._transport.abort()  # type: ignore[union-attr]
+            with pytest.raises(aiohttp.ClientError):
+                await asyncio.wait_for(answer.read(), 5)
+            await holds(lambda: side.broker.connected and len(far._carrier) == 0)
+
+
+async def test_what_an_agent_lost_with_its_link_is_closed_at_its_others(broker: Mosquitto) -> None:
+    """Also at those who do not look at its presence."""
+    async with http_target() as target, agent(broker.url, target) as far:
+        async with bare(broker.url, "test/node/+/o/#") as other:
+            other.broker.publish("test/node/me/i/tcp/s/-", b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+            await holds(lambda: len(other.messages) > 0)
+            other.messages.clear()
+            far.broker._link._client._connection._transport.abort()  # type: ignore[union-attr]
+            await holds(lambda: other.messages == [("test/node/me/o/tcp/s/-", b"")])
+
+
+async def test_a_target_that_does_not_read_is_not_written_to_without_bound(broker: Mosquitto) -> None:
+    """And gets all of it when it goes on."""
+    go_on, got = asyncio.Event(), bytearray()
+
+    async def target(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        while data := await reader.read(65536):
+            got.extend(data)
+        writer.close()
+
+    size = 8 * 1024 * 1024
+    async with await asyncio.start_server(target, "127.0.0.1", 0, limit=1024) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with agent(broker.url, port) as far, local(broker.url) as side:
+            transport, _ = await side.create_connection(asyncio.Protocol, "node")
+            transport.write(pattern(0, size))
+            await holds(
+                lambda: any(not each.is_reading() for each in far._carrier) and far._carrier._tunnels.held
+            )
+            await holds(lambda: transport.get_write_buffer_size() == 0)
+            assert not any(each.is_reading() for each in far._carrier)
+            go_on.set()
+            await holds(lambda: len(got) == size)
+            assert got == pattern(0, size)
+            assert far._carrier._tunnels.held == 0
+            transport.close()
