@@ -116,6 +116,7 @@ async def test_a_close_waits_for_what_is_written_but_an_abort_does_not() -> None
     await asyncio.sleep(0)
     assert ends["close"].calls == ["made", NOTHING]
     assert side.sent == [("outclose", b"x"), ("outclose", b"")]
+    assert not side._waiting
 
 
 async def test_a_writer_is_paused_while_the_broker_takes_nothing() -> None:
@@ -133,6 +134,7 @@ async def test_a_writer_is_paused_while_the_broker_takes_nothing() -> None:
     side.flush()
     assert calls.calls == ["made", "pause", "resume"]
     assert transport.get_write_buffer_size() == 0
+    assert not side._waiting
 
 
 async def test_a_protocol_with_buffers_of_its_own_is_served() -> None:
