@@ -196,6 +196,27 @@ async def test_a_port_that_never_answers_is_given_up(
             await holds(lambda: connection.problem == "it does not answer in time")
 
 
+@pytest.mark.parametrize(
+    ("granted", "enough"), [(b"\0\0\0", True), (b"\0\0\x80", True), (b"\0\x80\0", False)]
+)
+async def test_all_subscriptions_but_the_last_must_be_granted(granted: bytes, enough: bool) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"\x20\x02\0\0")
+        asked = await reader.read(1000)
+        writer.write(b"\x90\x05" + asked[2:4] + granted)
+        await reader.read(1000)
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with client(f"mqtt://127.0.0.1:{port}", "a", "b", "c") as (connection, _):
+            if enough:
+                await holds(lambda: connection.connected)
+            else:
+                await holds(lambda: connection.problem == "it does not grant the subscriptions")
+
+
 @pytest.mark.parametrize("scheme", ["mqtt", "ws"])
 async def test_two_clients_with_one_id_are_told_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, scheme: str

@@ -162,6 +162,22 @@ async def test_a_loss_is_an_error_and_takes_what_was_not_delivered_with_it() -> 
     assert len(side) == side.count("another peer") == 1
 
 
+async def test_a_loss_also_takes_what_a_close_still_had_to_send() -> None:
+    """It would follow a hole."""
+    side, calls = Side(), Calls()
+    transport = side.begin(calls)
+    transport.write(b"x")
+    side.takes = False
+    transport.write(b"y")
+    transport.close()
+    assert side.lose("gone") == ["out1"]
+    side.takes = True
+    side.flush()
+    await asyncio.sleep(0)
+    assert side.sent == [("out1", b"x")]
+    assert calls.calls == ["made", ("lost", ConnectionResetError)]
+
+
 async def test_a_protocol_that_fails_loses_its_own_connection_alone(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(Calls):
         def data_received(self, data: bytes) -> None:

@@ -95,7 +95,7 @@ class Carrier:
         """Fail the connections, or those to one peer, at once; the topics to tell the other sides on."""
         lost = [each for each in self._transports.values() if peer in (None, each.peer)]
         for transport in lost:
-            transport.fail(ConnectionResetError(reason))
+            transport.lost(ConnectionResetError(reason))
         return [transport.leaving for transport in lost if transport.known]
 
     def flush(self) -> None:
@@ -203,7 +203,7 @@ class TunnelTransport(asyncio.Transport):
             log.warning(
                 "a reader is too slow, its connection is closed", topic=self.leaving, problem=str(error)
             )
-            self.fail(error)
+            self._fail(error)
             self._carrier.flush()
             return
         self._deliver()
@@ -218,12 +218,10 @@ class TunnelTransport(asyncio.Transport):
         elif not self._stalled and not self._closing:
             self._carrier.wait_no_more(self)
 
-    def fail(self, error: Exception) -> None:
-        """It is lost. What was read and not yet delivered is lost, too, as more may be missing."""
-        if not self._tunnel.finishing:
-            self._tunnel.drop()
-        self._closing = True
-        self._end(error)
+    def lost(self, error: Exception) -> None:
+        """Messages may be missing: what was not delivered, or not sent, never will be."""
+        self._tunnel.drop()
+        self._fail(error)
 
     # Reading.
 
@@ -253,7 +251,7 @@ class TunnelTransport(asyncio.Transport):
             except Exception as error:
                 log.error("a protocol failed", topic=self.leaving, exc_info=error)
                 self._tunnel.abort()
-                self.fail(error)
+                self._fail(error)
                 self._carrier.flush()
                 return
             if self._tunnel.closed:
@@ -323,6 +321,10 @@ class TunnelTransport(asyncio.Transport):
         self._tunnel.abort()
         self._carrier.flush()
         self._end(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._closing = True
+        self._end(error)
 
     def _end(self, error: Exception | None) -> None:
         if self._ended:
