@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from liveman.net4mqtt import transport as module
+from liveman.net4mqtt import carrier as module
 from liveman.net4mqtt import tunnel as tunnel_module
-from liveman.net4mqtt.transport import Carrier, TunnelTransport
+from liveman.net4mqtt.carrier import Carrier
+from liveman.net4mqtt.transport import TunnelTransport
 from liveman.net4mqtt.tunnel import MAX_PAYLOAD
 from liveman.net4mqtt.window import EVERY, MOST
 from support.mosquitto import holds

@@ -9,9 +9,9 @@ from liveman.logs import get_logger
 from liveman.net4mqtt.address import BrokerAddress
 from liveman.net4mqtt.bridge import Half
 from liveman.net4mqtt.broker import Broker
+from liveman.net4mqtt.carrier import Carrier
 from liveman.net4mqtt.link import Session
 from liveman.net4mqtt.topic import NONE, Topic, agent_filters, parse_topic
-from liveman.net4mqtt.transport import Carrier
 from liveman.tasks import TaskOwner
 
 __all__ = ["Agent"]

@@ -14,9 +14,10 @@ from liveman.forms import topic_level
 from liveman.logs import get_logger
 from liveman.net4mqtt.address import BrokerAddress
 from liveman.net4mqtt.broker import Broker
+from liveman.net4mqtt.carrier import Carrier
 from liveman.net4mqtt.link import Session
 from liveman.net4mqtt.topic import NONE, Topic, agent_of, is_online, local_filters, parse_topic
-from liveman.net4mqtt.transport import Carrier, TunnelTransport
+from liveman.net4mqtt.transport import TunnelTransport
 
 __all__ = ["Local", "Reports"]
 

@@ -1,0 +1,152 @@
+"""All connections of one side: messages that arrive find theirs, and those that wait leave in turns."""
+
+import asyncio
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+
+from liveman.logs import get_logger
+from liveman.net4mqtt.transport import TunnelTransport
+from liveman.net4mqtt.tunnel import Tunnels
+from liveman.net4mqtt.window import Window
+
+__all__ = ["Carrier"]
+
+log = get_logger("liveman.net4mqtt")
+
+#: How long messages of a closed connection may still arrive, seconds, and how many such are remembered.
+_LATE_SECONDS = 3.0
+_LATE = 4096
+#: How long a peer may take to send the first mark back before it counts as one that never does.
+_ANSWER_SECONDS = 1.0
+#: After so long messages to a peer, or its echo, must have been lost.
+_LOST_SECONDS = 5.0
+
+
+class Carrier:
+    """All connections of one side, each by the topic that its messages arrive on."""
+
+    def __init__(
+        self,
+        publish: Callable[[str, bytes], None],
+        writable: Callable[[], bool],
+        mark_topic: Callable[[str, str], str],
+    ) -> None:
+        """``publish`` sends a message on a topic; ``writable``: whether it may now; ``mark_topic``: where a
+        peer gets what is a "mark" or an "echo"."""
+        self._publish = publish
+        self._writable = writable
+        self._mark_topic = mark_topic
+        self._loop = asyncio.get_running_loop()
+        self._tunnels: Tunnels[tuple[str, str]] = Tunnels()
+        self._transports: dict[str, TunnelTransport] = {}
+        self._peers: Counter[str] = Counter()
+        self._windows: dict[str, Window] = {}
+        self._waiting: set[TunnelTransport] = set()
+        self._late: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._transports)
+
+    def __iter__(self) -> Iterator[TunnelTransport]:
+        """The least recently used first."""
+        return iter(sorted(self._transports.values(), key=lambda transport: transport.used_at))
+
+    def open(
+        self, peer: str, arriving: str, leaving: str, protocol: asyncio.BaseProtocol, *, known: bool = False
+    ) -> TunnelTransport:
+        """A new connection: its messages arrive on one topic and leave on another."""
+        tunnel = self._tunnels.open((peer, leaving), known=known)
+        transport = self._transports[arriving] = TunnelTransport(self, arriving, tunnel, protocol)
+        self._peers[peer] += 1
+        self._late.pop(arriving, None)
+        protocol.connection_made(transport)
+        return transport
+
+    def has(self, arriving: str) -> bool:
+        return arriving in self._transports
+
+    def count(self, peer: str) -> int:
+        """The connections to a peer."""
+        return self._peers[peer]
+
+    def received(self, arriving: str, payload: bytes) -> bool:
+        """Whether a message was for a connection that is, or was until a moment ago."""
+        if transport := self._transports.get(arriving):
+            transport.arrived(payload)
+            return True
+        return self._late.get(arriving, 0.0) > self.now()
+
+    def marked(self, peer: str, kind: str, payload: bytes) -> None:
+        """A mark, or an echo of ours, came from a peer."""
+        if kind == "mark":
+            self._publish(self._mark_topic(peer, "echo"), payload)
+        elif (
+            kind == "echo" and (window := self._windows.get(peer)) and re.fullmatch(rb"[0-9]{1,18}", payload)
+        ):
+            window.echo(int(payload))
+            self.flush()
+
+    def lose(self, reason: str, peer: str | None = None) -> list[str]:
+        """Fail the connections, or those to one peer, at once; the topics to tell the other sides on."""
+        lost = [each for each in self._transports.values() if peer in (None, each.peer)]
+        for transport in lost:
+            transport.lost(ConnectionResetError(reason))
+        return [transport.leaving for transport in lost if transport.known]
+
+    def flush(self) -> None:
+        """Send what waits, as far as the broker and the peers take it."""
+        while self._writable() and (message := self._tunnels.next_message(self._may_send)):
+            (peer, topic), payload = message
+            self._publish(topic, payload)
+            self._count(peer)
+        for transport in list(self._waiting):
+            transport.flushed()
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def _may_send(self, key: tuple[str, str]) -> bool:
+        window = self._windows.get(key[0])
+        return window is None or window.open
+
+    def _count(self, peer: str) -> None:
+        if not self._peers[peer]:
+            return
+        window = self._windows.setdefault(peer, Window())
+        mark = window.sent()
+        if mark is not None:
+            self._publish(self._mark_topic(peer, "mark"), b"%d" % mark)
+        if not window.open:
+            patience = _LOST_SECONDS if window.answers else _ANSWER_SECONDS
+            self._loop.call_later(patience, self._give_up, peer, window, window.echoed)
+
+    def _give_up(self, peer: str, window: Window, echoed: int) -> None:
+        """If a window is still as it was when it closed."""
+        if self._windows.get(peer) is not window or window.open or window.echoed != echoed:
+            return
+        if window.answers is None:
+            window.answers = False
+            self.flush()
+            return
+        log.warning("messages were lost on the way, connections are closed", peer=peer)
+        for topic in self.lose("messages were lost on the way", peer):
+            self._publish(topic, b"")
+
+    # For its transports.
+
+    def wait(self, transport: TunnelTransport) -> None:
+        self._waiting.add(transport)
+
+    def wait_no_more(self, transport: TunnelTransport) -> None:
+        self._waiting.discard(transport)
+
+    def forget(self, transport: TunnelTransport) -> None:
+        del self._transports[transport.arriving]
+        self._peers[transport.peer] -= 1
+        if not self._peers[transport.peer]:
+            del self._peers[transport.peer]
+            self._windows.pop(transport.peer, None)
+        self._late[transport.arriving] = self.now() + _LATE_SECONDS
+        if len(self._late) > _LATE:
+            self._late.popitem(last=False)
