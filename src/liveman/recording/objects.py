@@ -171,7 +171,9 @@ async def _manifest(folder: Folder, path: str) -> Bytes:
     """A manifest as it stands between two writes: a node may empty it before it writes it anew."""
     for _ in range(_TRIES):
         data, entry = await folder.read(path)
-        whole = len(data) == entry.size and data.rstrip().endswith(b"</MPD>")
+        # What was read while it was being written is read but once.
+        again, _ = await folder.read(path)
+        whole = data == again and data.rstrip().endswith(b"</MPD>")
         if whole or abs(time.time() - entry.modified) > _FRESH_SECONDS:
             break
         await asyncio.sleep(_PAUSE_SECONDS)
