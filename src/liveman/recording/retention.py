@@ -75,11 +75,12 @@ async def _ended(index: Index, options: Retention, before: int) -> AsyncIterator
 async def _size(index: Index, storage: Storage, recording: Recording) -> int:
     if recording.bytes is not None:
         return recording.bytes
+    if not await index.is_alone(recording):
+        return 0  # Its objects go with the last recording of the folder.
     size = 0
-    if await index.is_alone(recording):
-        async for entry in storage.entries(recording.folder):
-            if entry.path.rpartition("/")[0] == recording.folder:
-                size += entry.size
+    async for entry in storage.entries(recording.folder):
+        if entry.path.rpartition("/")[0] == recording.folder:
+            size += entry.size
     await index.put_bytes(recording, size)
     return size
 
