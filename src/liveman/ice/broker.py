@@ -10,6 +10,7 @@ from liveman.ice.pooled import Pooled
 from liveman.ice.provider import IceLease, IceProvider, IceRequest
 from liveman.ice.server import IceServer
 from liveman.ice.source import Asked, Immediate, Source
+from liveman.ice.standing import Standing
 from liveman.tasks import TaskOwner
 
 __all__ = ["Broker"]
@@ -44,6 +45,10 @@ class Broker:
     def counts(self) -> dict[str, Counts]:
         """What became of the leases of each provider."""
         return {source.name: source.counts for source in self._all}
+
+    def standings(self) -> list[Standing]:
+        """How each provider does now, in the order of the configuration; in the event loop."""
+        return [source.standing(started=source in self._usable) for source in self._all]
 
     async def servers(self, request: IceRequest) -> tuple[IceServer, ...]:
         """The servers of all providers in the order of the configuration, but for those that fail.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from liveman.errors import ProviderError
 from liveman.ice.pool import LONGEST_LIFE, Pool
@@ -30,6 +31,9 @@ class Pooled(Vendor):
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
         self._told_long = False
+
+    def _now(self) -> dict[str, Any]:
+        return super()._now() | {"way": "pooled", "held": self._pool.held}
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         lease = self._pool.take(asyncio.get_running_loop().time(), time.time())

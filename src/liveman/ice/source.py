@@ -8,14 +8,15 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
+from typing import Any, Literal
 
-from attrs import define
+from attrs import define, evolve
 
 from liveman.breaker import Breaker
 from liveman.errors import ProviderError
 from liveman.ice.pool import Counts
 from liveman.ice.provider import IceLease, IceProvider, IceRequest, explain
+from liveman.ice.standing import Standing
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
@@ -52,6 +53,26 @@ class Source:
         self._told_at = float("-inf")
         self._told: Literal["works", "fails", "refuses"] = "works"
         """What the last log line said."""
+        self._failing = False
+        self._problem = ""
+        self._problem_at: float | None = None
+
+    def standing(self, *, started: bool) -> Standing:
+        """How it does now."""
+        return Standing(
+            name=self.name,
+            vendor=type(self.provider).__name__,
+            counts=evolve(self.counts),
+            started=started,
+            failing=self._failing,
+            problem=self._problem,
+            problem_at=self._problem_at,
+            **self._now(),
+        )
+
+    def _now(self) -> dict[str, Any]:
+        """What of its standing each way of asking says in its own manner."""
+        raise NotImplementedError
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         """A lease, if it takes no waiting."""
@@ -89,9 +110,14 @@ class Source:
         return True
 
     def complain(self, step: str, problem: str) -> None:
+        self._note(f"{step}: {problem}")
         log.error("an ICE provider failed", provider=self.name, step=step, problem=problem)
 
+    def _note(self, problem: str) -> None:
+        self._failing, self._problem, self._problem_at = True, problem, time.time()
+
     def _failed(self, problem: str, *, permanent: bool = False, **values: object) -> None:
+        self._note(problem)
         self._failures += 1
         if permanent and self._told != "refuses":
             log.error("an ICE provider is refused, until somebody does something", **self._values(problem))
@@ -106,6 +132,7 @@ class Source:
         self._failures, self._told_at = 0, asyncio.get_running_loop().time()
 
     def _worked(self) -> None:
+        self._failing = False
         if self._told != "works" and (self._told == "refuses" or self._may_tell()):
             log.info("an ICE provider works again", provider=self.name)
             self._failures, self._told = 0, "works"
@@ -120,6 +147,9 @@ class Source:
 
 class Immediate(Source):
     """It only computes: its lease needs no task."""
+
+    def _now(self) -> dict[str, Any]:
+        return {"way": "computes"}
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         try:
@@ -166,6 +196,10 @@ class Vendor(Source):
         """Leases that it was asked for, where the task has not ended."""
         self._breaker = Breaker()
         self._owner = owner
+
+    def _now(self) -> dict[str, Any]:
+        paused = self._breaker.wait(asyncio.get_running_loop().time())
+        return {"way": "asked", "paused": paused, "under_way": self.owed}
 
     def _ask(self, ticket: int, request: IceRequest) -> "tuple[Question, asyncio.Task[IceLease | None]]":
         question = Question(ticket, asyncio.get_running_loop().time())
