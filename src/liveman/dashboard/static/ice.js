@@ -1,0 +1,82 @@
+/** Tests the ICE servers that Liveman offers, from this browser. */
+
+import { test } from "./gathering.js";
+import { offeredServers, Refusal } from "./signalling.js";
+
+const form = document.getElementById("test");
+const say = document.getElementById("test-state");
+const list = document.getElementById("findings");
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector("button");
+  button.disabled = true;
+  list.replaceChildren();
+  say.textContent = "Testing …";
+  try {
+    await testAll();
+  } catch (error) {
+    say.textContent =
+      error instanceof Refusal ? `Liveman gives no servers: ${error.detail}` : `The test failed: ${error.message}`;
+  } finally {
+    button.disabled = false;
+  }
+});
+
+async function testAll() {
+  // The name is nobody's stream: only the servers are asked for.
+  const endpoint = new URL(form.dataset.endpoint, document.baseURI).href;
+  const servers = await offeredServers(endpoint);
+  const findings = [null, ...servers].map((server) => {
+    const row = document.createElement("tr");
+    const url = server ? String(server.urls) : "This browser";
+    fill(row, [url, "", "…", ""]);
+    list.append(row);
+    return test(server).then((finding) => {
+      row.dataset.works = finding.works;
+      const state = finding.works ? "Works" : "Fails";
+      fill(row, [url, finding.url && finding.transport, state, finding.says, details(finding)]);
+      return finding;
+    });
+  });
+  const tested = (await Promise.all(findings)).filter(({ url }) => url);
+  say.textContent = summary(tested);
+}
+
+/** Which servers work, in one sentence. Pure. */
+export function summary(tested) {
+  const good = tested.filter(({ works }) => works);
+  if (tested.length === 0) {
+    return "Liveman offers no ICE servers: those behind a strict firewall cannot watch or publish. Add a TURN server.";
+  }
+  if (!good.some(({ kind }) => kind === "turn")) {
+    return `${good.length} of ${tested.length} work from here, but no TURN server does: behind a strict firewall nothing gets through.`;
+  }
+  return good.length === tested.length
+    ? `All ${tested.length} work from here.`
+    : `${good.length} of ${tested.length} work from here.`;
+}
+
+function details({ candidates, errors }) {
+  return [
+    ...candidates.map(({ type, address, ms }) => `${type} ${address}, ${ms} ms`),
+    ...errors.map(({ code, text, address, ms }) => `error ${code} ${text} (${address}), ${ms} ms`),
+  ];
+}
+
+function fill(row, [url, transport, state, says, lines = []]) {
+  const cells = [url, transport, state, says].map((text) => {
+    const cell = document.createElement("td");
+    cell.textContent = text;
+    return cell;
+  });
+  if (lines.length) {
+    const more = document.createElement("details");
+    const [summary, all] = [document.createElement("summary"), document.createElement("ul")];
+    summary.textContent = `${lines.length} found`;
+    all.append(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+    more.append(summary, all);
+    cells[3].append(more);
+  }
+  row.replaceChildren(...cells);
+}
