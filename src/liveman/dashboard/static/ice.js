@@ -6,12 +6,14 @@ import { offeredServers, Refusal } from "./signalling.js";
 const form = document.getElementById("test");
 const say = document.getElementById("test-state");
 const list = document.getElementById("findings");
+const LABELS = ["Server", "Transport", "Result", "What happened"];
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = form.querySelector("button");
   button.disabled = true;
   list.replaceChildren();
+  document.getElementById("findings-table").hidden = false;
   say.textContent = "Testing …";
   try {
     await testAll();
@@ -34,8 +36,7 @@ async function testAll() {
     list.append(row);
     return test(server).then((finding) => {
       row.dataset.works = finding.works;
-      const state = finding.works ? "Works" : "Fails";
-      fill(row, [url, finding.url && finding.transport, state, finding.says, details(finding)]);
+      fill(row, [url, finding.url && finding.transport, finding.works ? "works" : "fails", finding.says, details(finding)]);
       return finding;
     });
   });
@@ -65,18 +66,27 @@ function details({ candidates, errors }) {
 }
 
 function fill(row, [url, transport, state, says, lines = []]) {
-  const cells = [url, transport, state, says].map((text) => {
+  const cells = [url, transport, state, says].map((text, at) => {
     const cell = document.createElement("td");
-    cell.textContent = text;
+    const inner = document.createElement("div");
+    inner.textContent = text;
+    cell.dataset.label = LABELS[at];
+    cell.append(inner);
     return cell;
   });
+  if (["works", "fails"].includes(state)) {
+    cells[2].firstChild.className = `badge ${state === "works" ? "good" : "bad"}`;
+  }
   if (lines.length) {
-    const more = document.createElement("details");
-    const [summary, all] = [document.createElement("summary"), document.createElement("ul")];
-    summary.textContent = `${lines.length} found`;
-    all.append(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
-    more.append(summary, all);
-    cells[3].append(more);
+    cells[3].firstChild.append(more(lines));
   }
   row.replaceChildren(...cells);
+}
+
+function more(lines) {
+  const [details, summary, all] = ["details", "summary", "ul"].map((name) => document.createElement(name));
+  summary.textContent = "Details";
+  all.append(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+  details.append(summary, all);
+  return details;
 }

@@ -50,10 +50,7 @@ async function start() {
     media,
     codec: asked.get("codec"),
     maxBitrate: Number(asked.get("bitrate")) * 1000,
-    onState(state) {
-      showState(state);
-      byId("shared").hidden = state.is !== "live" && byId("shared").hidden;
-    },
+    onState: showState,
     onStats: (stats) => showStats(byId("stats"), stats),
   });
 }
