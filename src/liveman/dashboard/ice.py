@@ -8,7 +8,7 @@ from liveman.access import MANAGE, Rule
 from liveman.dashboard import words
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
-from liveman.ice.standing import Standing
+from liveman.ice.source import Status
 
 __all__ = ["pages", "row"]
 
@@ -17,40 +17,40 @@ _WAYS = {"computes": "computed here", "asked": "asked for by each session", "poo
 
 def pages(dashboard: Dashboard) -> list[Page]:
     async def ice(_asked: Asked) -> View:
-        return View("ice.html", {"providers": [row(each) for each in dashboard.broker.standings()]})
+        return View("ice.html", {"providers": [row(each) for each in dashboard.broker.status]})
 
     return [Page("/ice/", ice, Rule(MANAGE))]
 
 
-def row(standing: Standing) -> Mapping[str, Any]:
+def row(status: Status) -> Mapping[str, Any]:
     """What the table shows of a provider."""
-    state, kind, note = _state(standing)
-    at = standing.problem_at
+    state, kind, note = _state(status)
+    at = status.problem_at
     return {
-        "name": standing.name,
-        "vendor": standing.vendor,
+        "name": status.name,
+        "vendor": status.vendor,
         "state": state,
         "kind": kind,
         "note": note,
-        "problem": standing.problem,
+        "problem": status.problem,
         "problem_at": "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ"),
-        "way": _WAYS[standing.way],
-        "held": standing.held,
-        "given": standing.counts.given,
-        "missed": standing.counts.missed,
-        "failed": standing.counts.failed,
+        "way": _WAYS[status.way],
+        "held": status.held,
+        "given": status.counts.given,
+        "missed": status.counts.missed,
+        "failed": status.counts.failed,
     }
 
 
-def _state(standing: Standing) -> tuple[str, str, str]:
+def _state(status: Status) -> tuple[str, str, str]:
     """In a word, its colour, and what follows from it."""
-    if not standing.started:
+    if not status.started:
         return "off", "bad", "Its start failed, so it is not asked. Mend that, then start Liveman again."
-    if standing.paused:
-        return "paused", "bad", f"After failures in a row it is asked again in {words.duration(standing.paused)}."
-    if standing.failing:
-        held = f" Sessions still get the {standing.held} that wait." if standing.held else ""
+    if status.wait:
+        return "paused", "bad", f"After failures in a row it is asked again in {words.duration(status.wait)}."
+    if not status.works:
+        held = f" Sessions still get the {status.held} that wait." if status.held else ""
         return "failing", "warn", f"The last lease did not come.{held}"
-    if not standing.counts.fetched:
+    if not status.counts.fetched:
         return "idle", "mute", "Nobody has needed it yet."
     return "works", "good", ""

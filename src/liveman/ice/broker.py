@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal, Self
 
+from attrs import evolve
+
 from liveman.ice.pool import Counts
 from liveman.ice.pooled import Pooled
 from liveman.ice.provider import IceLease, IceProvider, IceRequest
 from liveman.ice.server import IceServer
-from liveman.ice.source import Asked, Immediate, Source
-from liveman.ice.standing import Standing
+from liveman.ice.source import Asked, Immediate, Source, Status
 from liveman.tasks import TaskOwner
 
 __all__ = ["Broker"]
@@ -46,9 +47,10 @@ class Broker:
         """What became of the leases of each provider."""
         return {source.name: source.counts for source in self._all}
 
-    def standings(self) -> list[Standing]:
-        """How each provider does now, in the order of the configuration; in the event loop."""
-        return [source.standing(started=source in self._usable) for source in self._all]
+    @property
+    def status(self) -> list[Status]:
+        """How each provider does, in the order of the configuration."""
+        return [evolve(source.status, started=source in self._usable) for source in self._all]
 
     async def servers(self, request: IceRequest) -> tuple[IceServer, ...]:
         """The servers of all providers in the order of the configuration, but for those that fail.

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 from liveman.errors import ProviderError
 from liveman.ice.pool import LONGEST_LIFE, Pool
@@ -23,6 +22,8 @@ _GRACE = 0.5
 class Pooled(Vendor):
     """Requests get the leases that wait; while one does, no request waits for the vendor."""
 
+    way = "pooled"
+
     def __init__(self, name: str, provider: IceProvider, owner: TaskOwner, *, min_life: float) -> None:
         super().__init__(name, provider, owner)
         self._pool: Pool[IceLease, asyncio.Future[IceLease | None]]
@@ -32,8 +33,9 @@ class Pooled(Vendor):
         self._running = False
         self._told_long = False
 
-    def _now(self) -> dict[str, Any]:
-        return super()._now() | {"way": "pooled", "held": self._pool.held}
+    @property
+    def _held(self) -> int:
+        return self._pool.held
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         lease = self._pool.take(asyncio.get_running_loop().time(), time.time())

@@ -8,19 +8,18 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Literal
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 
 from liveman.breaker import Breaker
 from liveman.errors import ProviderError
 from liveman.ice.pool import Counts
 from liveman.ice.provider import IceLease, IceProvider, IceRequest, explain
-from liveman.ice.standing import Standing
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
-__all__ = ["MOST_OWED", "Asked", "Immediate", "Question", "Source", "Vendor", "tamed"]
+__all__ = ["MOST_OWED", "Asked", "Immediate", "Question", "Source", "Status", "Vendor", "tamed"]
 
 log = get_logger("liveman.ice")
 
@@ -41,8 +40,35 @@ def tamed() -> Iterator[None]:
         raise ProviderError(explain(error)) from None
 
 
+@frozen
+class Status:
+    """How a provider does."""
+
+    name: str
+    vendor: str
+    """The name of its class."""
+    way: Literal["computes", "asked", "pooled"]
+    """Whether leases are computed, asked for by each session, or fetched ahead of need."""
+    works: bool
+    """Whether what it was asked last went well; one that was never asked works."""
+    problem: str
+    """What went wrong last, also if it works again; "": nothing yet."""
+    problem_at: float | None
+    """When that was, Unix seconds."""
+    counts: Counts
+    """Since the start."""
+    held: int | None
+    """Leases that wait for sessions; None: it holds none ahead."""
+    wait: float
+    """For how long it is not asked, as it failed too often, seconds."""
+    started: bool = True
+    """Whether its start went well; else it is never asked."""
+
+
 class Source:
     """One provider under its name."""
+
+    way: Literal["computes", "asked", "pooled"]
 
     def __init__(self, name: str, provider: IceProvider) -> None:
         self.name = name
@@ -53,26 +79,29 @@ class Source:
         self._told_at = float("-inf")
         self._told: Literal["works", "fails", "refuses"] = "works"
         """What the last log line said."""
-        self._failing = False
-        self._problem = ""
-        self._problem_at: float | None = None
+        self._works = True
+        self._problem: tuple[str, float | None] = "", None
 
-    def standing(self, *, started: bool) -> Standing:
-        """How it does now."""
-        return Standing(
-            name=self.name,
-            vendor=type(self.provider).__name__,
-            counts=evolve(self.counts),
-            started=started,
-            failing=self._failing,
-            problem=self._problem,
-            problem_at=self._problem_at,
-            **self._now(),
+    @property
+    def status(self) -> Status:
+        return Status(
+            self.name,
+            type(self.provider).__name__,
+            self.way,
+            self._works,
+            *self._problem,
+            evolve(self.counts),
+            self._held,
+            self._wait,
         )
 
-    def _now(self) -> dict[str, Any]:
-        """What of its standing each way of asking says in its own manner."""
-        raise NotImplementedError
+    @property
+    def _held(self) -> int | None:
+        return None
+
+    @property
+    def _wait(self) -> float:
+        return 0.0
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         """A lease, if it takes no waiting."""
@@ -110,14 +139,11 @@ class Source:
         return True
 
     def complain(self, step: str, problem: str) -> None:
-        self._note(f"{step}: {problem}")
+        self._works, self._problem = False, (problem, time.time())
         log.error("an ICE provider failed", provider=self.name, step=step, problem=problem)
 
-    def _note(self, problem: str) -> None:
-        self._failing, self._problem, self._problem_at = True, problem, time.time()
-
     def _failed(self, problem: str, *, permanent: bool = False, **values: object) -> None:
-        self._note(problem)
+        self._works, self._problem = False, (problem, time.time())
         self._failures += 1
         if permanent and self._told != "refuses":
             log.error("an ICE provider is refused, until somebody does something", **self._values(problem))
@@ -132,7 +158,7 @@ class Source:
         self._failures, self._told_at = 0, asyncio.get_running_loop().time()
 
     def _worked(self) -> None:
-        self._failing = False
+        self._works = True
         if self._told != "works" and (self._told == "refuses" or self._may_tell()):
             log.info("an ICE provider works again", provider=self.name)
             self._failures, self._told = 0, "works"
@@ -148,8 +174,7 @@ class Source:
 class Immediate(Source):
     """It only computes: its lease needs no task."""
 
-    def _now(self) -> dict[str, Any]:
-        return {"way": "computes"}
+    way = "computes"
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         try:
@@ -197,9 +222,9 @@ class Vendor(Source):
         self._breaker = Breaker()
         self._owner = owner
 
-    def _now(self) -> dict[str, Any]:
-        paused = self._breaker.wait(asyncio.get_running_loop().time())
-        return {"way": "asked", "paused": paused, "under_way": self.owed}
+    @property
+    def _wait(self) -> float:
+        return self._breaker.wait(asyncio.get_running_loop().time())
 
     def _ask(self, ticket: int, request: IceRequest) -> "tuple[Question, asyncio.Task[IceLease | None]]":
         question = Question(ticket, asyncio.get_running_loop().time())
@@ -259,6 +284,8 @@ class Vendor(Source):
 
 class Asked(Vendor):
     """It is asked for each request, while that waits."""
+
+    way = "asked"
 
     def __init__(self, name: str, provider: IceProvider, owner: TaskOwner) -> None:
         super().__init__(name, provider, owner)

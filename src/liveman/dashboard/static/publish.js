@@ -59,7 +59,7 @@ function stop() {
   publisher?.stop();
   media?.getTracks().forEach((track) => track.stop());
   preview.srcObject = publisher = media = null;
-  byId("stats").replaceChildren();
+  byId("stats").querySelectorAll("dd").forEach((each) => (each.textContent = "–"));
   busy(false);
 }
 
