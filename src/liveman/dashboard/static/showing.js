@@ -12,10 +12,22 @@ export function tokenInFragment(fragment = location.hash) {
   }
 }
 
-/** A page opened anew with another token starts anew. */
-addEventListener("hashchange", () => location.reload());
-
 export const byId = (id) => document.getElementById(id);
+
+const token = tokenInFragment();
+
+/** A page that is opened with another token starts anew. */
+addEventListener("hashchange", () => {
+  if (![token, ""].includes(tokenInFragment())) {
+    location.reload();
+  }
+});
+
+// Else it would take the token's place in the URL.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("main").focus();
+});
 
 /** Says a state in the elements `state`, `state-title`, `state-text`, `again` and `login`. */
 export function showState({ is, title, text, wait, status }) {

@@ -5,15 +5,18 @@
 
 /** The endpoint refused: `status` is HTTP's, `detail` its own words, `retryAfter` seconds or null. */
 export class Refusal extends Error {
+  name = "Refusal";
+
   constructor(status, detail, retryAfter) {
     super(`${status} ${detail}`);
-    this.name = "Refusal";
     Object.assign(this, { status, detail, retryAfter });
   }
 }
 
 /** The endpoint gave no answer at all. */
-export class Unreachable extends Error {}
+export class Unreachable extends Error {
+  name = "Unreachable";
+}
 
 /**
  * The links of a Link field (RFC 8288), of which fetch gives all in one text.
