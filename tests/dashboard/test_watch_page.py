@@ -29,7 +29,7 @@ from support.webrtc import camera_browser, is_live, new_page, playing, reaches, 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: HTML, quotes, an escape that is none, a right-to-left override, and a slash's look-alike.
-ODD = '<b>"it\'s" %41\u202e∕&amp;'
+ODD = '<b>"it\'s" %41\u202e\u2215&amp;'
 CLOSED = Auth(secret=Secret(SECRET))
 
 
@@ -80,10 +80,10 @@ async def test_what_one_page_publishes_another_shows(browser: Browser) -> None:
         assert seen["width"] == 640
         await viewer.get_by_role("button", name="Statistics").click()
         figures = viewer.locator("#stats")
-        await expect(figures).to_contain_text("640 × 480")
+        await expect(figures).to_contain_text("640 \u00d7 480")
         await expect(figures).to_contain_text("VP8")
         await expect(figures).to_contain_text("host → host")
-        await expect(publisher.locator("#stats")).to_contain_text("640 × 480")
+        await expect(publisher.locator("#stats")).to_contain_text("640 \u00d7 480")
         shared = await publisher.get_by_label("To watch").input_value()
         assert shared == f"{url}/watch/{name}".replace("'", "%27")
 
@@ -105,12 +105,12 @@ async def test_a_test_pattern_is_published_as_it_was_chosen(browser: Browser) ->
         await publisher.get_by_role("button", name="Go on").click()
         await publisher.wait_for_url("**/publish/a%20b")
         await publisher.get_by_label("Test pattern").check()
-        await publisher.get_by_label("Resolution").select_option("640 × 360")
+        await publisher.get_by_label("Resolution").select_option("640 \u00d7 360")
         await publisher.get_by_label("Video codec").select_option("H264")
         await start(publisher)
         (stream,) = await until(lambda: get_json(f"{url}/api/streams/"))
         assert {each["codec"].upper() for each in stream["codecs"]} >= {"H264"}
-        await expect(publisher.locator("#stats")).to_contain_text("640 × 360")
+        await expect(publisher.locator("#stats")).to_contain_text("640 \u00d7 360")
 
 
 async def test_who_comes_too_early_waits_and_then_sees(browser: Browser) -> None:
