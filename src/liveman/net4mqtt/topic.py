@@ -71,11 +71,8 @@ def is_online(presence: bytes) -> bool:
 
 
 def agent_of(host: str, domain: str) -> str | None:
-    """The agent that a host's name selects by its first label; None: the host is not in the domain.
-
-    Names of hosts have no case: the label is given in lower case.
-    """
-    labels = host.lower().removesuffix(f".{domain.lower()}")
-    if len(labels) == len(host):
+    """The agent that a host's name selects by its first label, as it is written there; None: the host is not
+    in the domain."""
+    if not host.lower().endswith(f".{domain.lower()}"):
         return None
-    return labels.partition(".")[0] or None
+    return host[: -len(domain) - 1].partition(".")[0] or None
