@@ -100,9 +100,12 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("cascade.close_other_sub", [True, False], FLAGS),
     ("net4mqtt.mqtt_url", ["", "mqtt://u:p@h:1883/p?client_id={alias}"], [*TEXTS, "h:1883", "http://h"]),
     ("net4mqtt.alias", ["", "liveman-0"], [*TEXTS, "a/b", "+"]),
-    ("net4mqtt.listen", ["0.0.0.0:1077"], [*TEXTS, "", "1077"]),
+    ("net4mqtt.listen", ["", "0.0.0.0:1077"], [*TEXTS, "1077"]),
     ("net4mqtt.domain", ["net4mqtt.local"], [*TEXTS, "", "a b"]),
     ("net4mqtt.token", ["", "a"], [*TEXTS, "a b"]),
+    ("net4mqtt.ca", ["", "ca.pem"], TEXTS),
+    ("net4mqtt.certificate", ["", "liveman.pem"], TEXTS),
+    ("net4mqtt.key", ["", "liveman.key"], TEXTS),
     (
         "database.url",
         ["sqlite::memory:", "postgresql://u:p@h/d"],
@@ -367,10 +370,7 @@ def test_every_section_of_the_original_loads() -> None:
     assert set(config.extra_ice.providers) == {"ice_servers", "coturn", "cloudflare"}
     assert len(config.extra_ice.ice_servers) == 2
     assert config.liveion.count == 0
-    assert [line.partition(" ")[0] for line in warned] == [
-        "[net4mqtt]",
-        "[[liveion]]",
-    ]
+    assert [line.partition(" ")[0] for line in warned] == ["[[liveion]]"]
     assert all("has no effect" in line for line in warned)
 
 

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -17,7 +16,7 @@ from liveman.net4mqtt.broker import Broker
 from liveman.net4mqtt.carrier import Carrier
 from liveman.net4mqtt.link import Session
 from liveman.net4mqtt.slots import Slots
-from liveman.net4mqtt.topic import NONE, Topic, agent_of, is_online, local_filters, parse_topic
+from liveman.net4mqtt.topic import NONE, Topic, agent_of_url, is_online, local_filters, parse_topic
 from liveman.net4mqtt.transport import TunnelTransport
 
 __all__ = ["Local", "Reports"]
@@ -75,6 +74,11 @@ class Local:
         self.broker = Broker(address, Session(local_filters(address.prefix, alias)), self, tls)
 
     @property
+    def connections(self) -> int:
+        """Those that are open, to all agents."""
+        return len(self._carrier)
+
+    @property
     def agents(self) -> frozenset[str]:
         """Those that have announced themselves."""
         return frozenset(self._agents.values())
@@ -98,9 +102,7 @@ class Local:
 
     def agent_of(self, url: str) -> str | None:
         """The agent that a node's URL means; None: the node is not reached by us. Its port means nothing."""
-        # The attribute `hostname` would be in lower case, which the ids of agents need not be.
-        host = urlsplit(url).netloc.rpartition(":")[0] or urlsplit(url).netloc
-        agent = agent_of(host, self._domain)
+        agent = agent_of_url(url, self._domain)
         return agent and self._known(agent)
 
     async def create_connection(
