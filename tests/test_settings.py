@@ -102,6 +102,7 @@ KEYS: list[tuple[str, list[Any], list[Any]]] = [
     ("net4mqtt.alias", ["", "liveman-0"], [*TEXTS, "a/b", "+"]),
     ("net4mqtt.listen", ["", "0.0.0.0:1077"], [*TEXTS, "1077"]),
     ("net4mqtt.domain", ["net4mqtt.local"], [*TEXTS, "", "a b"]),
+    ("metrics.public", [True, False], FLAGS),
     ("net4mqtt.token", ["", "a"], [*TEXTS, "a b"]),
     ("net4mqtt.ca", ["", "ca.pem"], TEXTS),
     ("net4mqtt.certificate", ["", "liveman.pem"], TEXTS),
@@ -375,9 +376,9 @@ def test_every_section_of_the_original_loads() -> None:
 
 
 def test_the_original_s_test_file_has_every_section() -> None:
-    """So that the test above stays whole; `cluster` and `retention` are ours alone."""
+    """So that the test above stays whole; `cluster`, `metrics` and `retention` are ours alone."""
     data = tomllib.loads((DATA / "original.toml").read_text())
-    assert set(data) == {field.name for field in attrs.fields(Config)} - {"cluster", "retention"}
+    assert set(data) == {field.name for field in attrs.fields(Config)} - {"cluster", "metrics", "retention"}
 
 
 def test_storage_in_alibaba_s_cloud_loads() -> None:

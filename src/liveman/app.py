@@ -36,6 +36,7 @@ from liveman.ice import provider
 from liveman.ice.broker import Broker
 from liveman.ice.provider import IceProvider
 from liveman.logs import get_logger
+from liveman.metrics import routes as metrics_routes
 from liveman.middleware import LISTENING, Route, json_response, mount
 from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
@@ -135,6 +136,7 @@ def create_app(
             *object_routes(rooms.objects, stream_of=rooms.recordings.stream_of),
             *recording_routes(rooms.recordings),
             *rooms.health_routes(),
+            *metrics_routes(rooms.cluster, rooms.broker, rooms.discovery, public=config.metrics.public),
             *pages,
         ],
         nowhere=nowhere,

@@ -28,6 +28,7 @@ __all__ = [
     "Http",
     "Liveion",
     "Log",
+    "Metrics",
     "Net4mqtt",
     "NodeConfig",
     "OssStorage",
@@ -127,6 +128,14 @@ class Net4mqtt:
     """File of what the broker is shown (PEM), where it asks for a certificate."""
     key: str = ""
     """File of its key, where that is one of its own."""
+
+
+@frozen
+class Metrics:
+    """The page for Prometheus."""
+
+    public: bool = False
+    """Whether everyone may read it; else whoever may read the lists."""
 
 
 @frozen
@@ -316,6 +325,7 @@ class Config:
     extra_ice: ExtraIce = ExtraIce()
     cascade: Cascade = Cascade()
     net4mqtt: Net4mqtt = Net4mqtt()
+    metrics: Metrics = Metrics()
     database: Database = Database()
     recorder: Recorder = Recorder()
     auto_record: AutoRecord = AutoRecord()
