@@ -73,6 +73,7 @@ TABLE = (
     Row(("POST",), ("/api/token",), ("manage",), note="never more than its maker has, nor longer"),
     Row(("DELETE",), ("/api/tokens/{jti}",), ("manage",)),
     Row(("POST",), ("/api/login", "/api/logout")),
+    Row(("GET", "HEAD"), ("/metrics",), ANY, note="nothing, with `metrics.public`"),
     Row(("GET", "HEAD"), ("/",), ANY),
     Row(("POST",), ("/login", "/logout")),
     Row(("GET", "HEAD"), ("/login", "/tools/player.html", "/tools/debugger.html", "/tools/dash.html")),
