@@ -2,17 +2,19 @@
 
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, web
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, Page, Response, Route, expect
 
 from auth.issuing import SECRET, compact, hs256
 from liveman import create_app
@@ -25,6 +27,7 @@ from liveman.server import serving
 from support.liveman import config_for, liveman
 from support.nodes import get_json, until
 from support.webrtc import camera_browser, is_live, new_page, playing, reaches, says
+from test_coturn import coturn, with_coturn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -118,6 +121,38 @@ async def test_who_comes_too_early_waits_and_then_sees(browser: Browser) -> None
         await says(viewer, "Not live yet")
         async with await publish(f"{url}/whip/cam", [MovingPicture()]):
             await playing(viewer)
+
+
+#: A browser that cannot reach a node but by TURN.
+ONLY_RELAY = """
+  const Peer = RTCPeerConnection;
+  RTCPeerConnection = function (options) { return new Peer({...options, iceTransportPolicy: "relay"}); };
+"""
+FRAGMENT = re.compile(
+    r"a=ice-ufrag:\S+\r\na=ice-pwd:\S+\r\nm=video [^\r\n]+\r\na=mid:0\r\n(a=candidate:[^\r\n]+ typ relay [^\r\n]+\r\n)+"
+)
+
+
+async def test_media_comes_by_the_turn_server_of_the_answer(browser: Browser, tmp_path: Path) -> None:
+    """Candidates are gathered with what the 201 offers, and follow to the session, which takes them."""
+    sent: list[tuple[str, int]] = []
+
+    def note(response: Response) -> None:
+        if response.request.method == "PATCH":
+            sent.append((response.request.post_data or "", response.status))
+
+    async with coturn(tmp_path) as port, mounted(extra_ice=with_coturn(port)) as url:
+        async with (
+            await publish(f"{url}/whip/cam", [MovingPicture()]),
+            new_page(browser, f"{url}/publish/") as page,
+        ):
+            page.on("response", note)
+            await page.add_init_script(ONLY_RELAY)
+            await page.goto(f"{url}/watch/cam")
+            await playing(page)
+            await page.get_by_role("button", name="Statistics").click()
+            await expect(page.locator("#stats")).to_contain_text("relay over udp")
+    assert sent and all(FRAGMENT.fullmatch(text) and status == 204 for text, status in sent)
 
 
 async def test_a_token_in_the_fragment_opens_the_stream_and_goes_nowhere_else(

@@ -5,8 +5,8 @@ import { connect } from "./signalling.js";
 import { judge, Lost } from "./words.js";
 
 const CONNECT_SECONDS = 20;
-/** A connection that is interrupted for longer is lost. */
-const INTERRUPTED_SECONDS = 3;
+/** A connection that the browser has called interrupted for longer is lost. */
+const INTERRUPTED_SECONDS = 1;
 /** One that has lasted for so long makes the next wait short again. */
 const LASTING_SECONDS = 10;
 const LONGEST_WAIT = 15;

@@ -29,7 +29,7 @@ export function watch({ onMedia, onStats = () => {}, onLayers = () => {}, ...whe
     ...where,
     kind: "whep",
     make() {
-      const peer = new RTCPeerConnection();
+      const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
       const media = new MediaStream();
       for (const kind of ["video", "audio"]) {
         const { receiver } = peer.addTransceiver(kind, { direction: "recvonly" });

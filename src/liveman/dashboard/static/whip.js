@@ -23,7 +23,7 @@ export function publish({ media, codec = "", maxBitrate = 0, ...where }) {
     ...where,
     kind: "whip",
     make() {
-      const peer = new RTCPeerConnection();
+      const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
       for (const track of media.getTracks()) {
         const limits = track.kind === "video" && maxBitrate ? { sendEncodings: [{ maxBitrate }] } : {};
         const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [media], ...limits });
