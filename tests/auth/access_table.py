@@ -75,6 +75,12 @@ TABLE = (
     Row(("POST",), ("/api/login", "/api/logout")),
     Row(("GET", "HEAD"), ("/metrics",), ANY, note="nothing, with `metrics.public`"),
     Row(("GET", "HEAD"), ("/",), ANY),
+    Row(("GET", "HEAD"), ("/ice/",), ("manage",)),
+    Row(
+        ("GET", "HEAD"),
+        ("/watch/s", "/publish/s", "/publish/"),
+        note="a token in the fragment is for WHEP and WHIP",
+    ),
     Row(("POST",), ("/login", "/logout")),
     Row(("GET", "HEAD"), ("/login", "/tools/player.html", "/tools/debugger.html", "/tools/dash.html")),
     Row(("GET", "HEAD"), ("/assets/{hash}/{name}", "/healthz", "/readyz")),
