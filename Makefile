@@ -19,7 +19,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@touch $@
 
 demo: install
-	@$(BIN)/liveman demo
+	@$(BIN)/liveman demo $(ARGS)
 
 $(BROWSER): tests/browser/package-lock.json
 	@./.ci/packages $(DEBIAN)

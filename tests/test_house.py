@@ -51,6 +51,7 @@ TOP = {
     "app",
     "cli",
     "cli_agent",
+    "cli_demo",
     "cli_recordings",
     "cli_token",
     "discovery",
