@@ -94,6 +94,8 @@ PURE = {
     "liveman.dashboard.tree",
     "liveman.demo.cutting",
     "liveman.demo.manifest",
+    "liveman.dashboard.history",
+    "liveman.dashboard.words",
     "liveman.recording.playback",
     "liveman.recording.ranges",
     "liveman.recording.schedule",
