@@ -5,14 +5,17 @@ What of a stream's JSON is of an unexpected type counts as not said.
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 from attrs import frozen
 from msgspec import Raw, Struct
 
+from liveman.access import stream_name
 from liveman.cluster.cascade import Relay
 from liveman.cluster.listing import Streams
 from liveman.cluster.state import Node, NodeState, Role, StreamOnNode
+from liveman.errors import BadStreamName
 
 __all__ = [
     "Load",
@@ -21,6 +24,7 @@ __all__ = [
     "SessionRow",
     "StreamRow",
     "StreamState",
+    "linkable",
     "node_row",
     "said",
     "session_rows",
@@ -154,6 +158,14 @@ def said(raw: Raw | None) -> Said:
         return NOTHING
 
 
+def linkable(name: str) -> bool:
+    """Whether a stream can be named in a URL of Liveman's; nodes may list others."""
+    try:
+        return stream_name(quote(name, safe="")) == name
+    except BadStreamName:
+        return False
+
+
 def stream_rows(streams: Streams) -> list[StreamRow]:
     """By name. A thread may do it while the state changes; what it counts is then of several moments."""
     by_name: dict[str, list[tuple[str, StreamOnNode]]] = {}
@@ -182,7 +194,10 @@ def state_of(entries: Iterable[StreamOnNode]) -> StreamState:
 
 def _stream_row(name: str, there: list[tuple[str, StreamOnNode]]) -> StreamRow:
     alias, best = there[0]
-    if len(there) > 1 and not best.publishers:
+    if len(there) == 1 and best.publishers and best.begun:
+        # As nearly all are.
+        return StreamRow(name, "live", alias, best.subscribers, 1, best.raw)
+    if not best.publishers:
         alias, best = next((each for each in there if each[1].publishers), there[0])
     return StreamRow(
         name,
@@ -243,6 +258,8 @@ def session_rows(
     rows = []
     for id, role in there:
         about = known.get(id) or _SaidSession(id)
+        created = _number(about.createdAt)
+        stats = about.stats if isinstance(about.stats, dict) else {}
         rows.append(
             SessionRow(
                 id,
@@ -250,8 +267,8 @@ def session_rows(
                 role,
                 others.get((alias, id)),
                 about.state,
-                about.createdAt / 1000 if _is_number(about.createdAt) else None,
-                _bitrate(about.stats),
+                None if created is None else created / 1000,
+                _number(stats.get("bitrate")),
             )
         )
     return rows
@@ -265,10 +282,7 @@ def _sessions(raw: Raw | None) -> list[_SaidSession]:
     return [*groups.publish.sessions, *groups.subscribe.sessions]
 
 
-def _bitrate(stats: Any) -> float | None:
-    value = stats.get("bitrate") if isinstance(stats, dict) else None
-    return float(value) if _is_number(value) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+        return None
+    return float(value)

@@ -73,6 +73,14 @@ class Heading:
 
 
 @frozen
+class Order:
+    query: str
+    """The value of ``sort``."""
+    label: str
+    chosen: bool
+
+
+@frozen
 class Shown(Generic[Row]):
     """A page of a table."""
 
@@ -99,6 +107,17 @@ class Shown(Generic[Row]):
         return [self._heading(column) for column in self.table.columns]
 
     @property
+    def orders(self) -> list[Order]:
+        """All that there are, for where there are no headings."""
+        given = self._given
+        return [
+            Order(sign + column.key, f"{column.label} {arrow}", sign + column.key == given)
+            for column in self.table.columns
+            if column.by is not None
+            for sign, arrow in (("", "↑"), ("-", "↓"))
+        ]
+
+    @property
     def previous(self) -> str | None:
         """The query of the page before; None: it is the first."""
         return self._query(page=self.page - 1) if self.page > 1 else None
@@ -110,8 +129,11 @@ class Shown(Generic[Row]):
     @property
     def sort(self) -> str:
         """The value of ``sort`` that gives this order; "": it is the usual one."""
-        given = ("-" if self.wanted.descending else "") + self.wanted.sort
-        return "" if given == self.table.order else given
+        return "" if self._given == self.table.order else self._given
+
+    @property
+    def _given(self) -> str:
+        return ("-" if self.wanted.descending else "") + self.wanted.sort
 
     def _heading(self, column: Column[Row]) -> Heading:
         if column.by is None:
