@@ -29,7 +29,9 @@ NAME_COLUMNS = 19
 Kind = Literal["origin", "relay", "waiting"]
 """``origin``: its publisher is there; ``relay``: it comes by a relay; ``waiting``: it does not come there."""
 
-_WORDS: dict[Kind, str] = {
+_WORDS: dict[Kind, str] = {"origin": "publisher", "relay": "by a relay", "waiting": "waiting"}
+#: In a sentence.
+_LONG: dict[Kind, str] = {
     "origin": "the publisher is here",
     "relay": "by a relay",
     "waiting": "nothing comes here yet",
@@ -209,7 +211,7 @@ def _in_words(stream: str, known: Mapping[str, Spot]) -> str:
         return f"No node has {stream}."
     parts = []
     for spot in list(known.values())[:MOST_WORDS]:
-        how = _WORDS[spot.kind]
+        how = _LONG[spot.kind]
         if spot.kind == "relay" and spot.source is not None:
             how = f"by a relay from {spot.source}"
         parts.append(f"{spot.alias}: {how}, {_viewers(spot.viewers)}")
