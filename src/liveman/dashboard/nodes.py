@@ -9,7 +9,7 @@ from liveman.access import READ_ALL
 from liveman.cluster.registry import Registry
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
-from liveman.dashboard.rows import NodeRow, StreamRow, linkable, node_row, said, stream_rows
+from liveman.dashboard.rows import NodeRow, StreamRow, invisible, linkable, node_row, said, stream_rows
 from liveman.dashboard.tables import Choice, Column, Table
 from liveman.errors import NotFound
 
@@ -99,6 +99,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
             "table": shown,
             "said": said,
             "linkable": linkable,
+            "invisible": invisible,
             "kinds": _KINDS,
             "drain": _drain(dashboard.registry, alias) if known.draining else None,
             "listening": cluster.is_listening(alias),

@@ -5,6 +5,7 @@ What of a stream's JSON is of an unexpected type counts as not said.
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
+from unicodedata import category
 from urllib.parse import quote
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = [
     "SessionRow",
     "StreamRow",
     "StreamState",
+    "invisible",
     "linkable",
     "node_row",
     "said",
@@ -164,6 +166,12 @@ def linkable(name: str) -> bool:
         return stream_name(quote(name, safe="")) == name
     except BadStreamName:
         return False
+
+
+def invisible(name: str) -> list[str]:
+    """The characters of a name that nobody sees, such as marks of direction, as U+202E; each once."""
+    hidden = (char for char in name if category(char) in ("Cc", "Cf", "Zl", "Zp"))
+    return [f"U+{ord(char):04X}" for char in dict.fromkeys(hidden)]
 
 
 def stream_rows(streams: Streams) -> list[StreamRow]:

@@ -11,7 +11,7 @@ from liveman.cluster import Cluster, Decision, Role
 from liveman.cluster.cascade import relays
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
-from liveman.dashboard.rows import SessionRow, said, session_rows, state_of
+from liveman.dashboard.rows import SessionRow, invisible, said, session_rows, state_of
 from liveman.dashboard.tables import Column, Table
 from liveman.dashboard.tree import Kind, Spot, draw
 from liveman.errors import LivemanError
@@ -70,6 +70,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
         spots = _spots(cluster, name)
         values: dict[str, Any] = {
             "name": name,
+            "invisible": invisible,
             "state": state_of(here.values()) if here else "absent",
             "origin": min(origins) if origins else None,
             "facts": facts,

@@ -8,7 +8,7 @@ from liveman.cluster.listing import Streams, take_streams
 from liveman.dashboard import stream
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
-from liveman.dashboard.rows import StreamRow, linkable, said, stream_rows
+from liveman.dashboard.rows import StreamRow, invisible, linkable, said, stream_rows
 from liveman.dashboard.tables import Choice, Column, Shown, Table, Wanted
 
 __all__ = ["pages"]
@@ -44,7 +44,14 @@ def pages(dashboard: Dashboard) -> list[Page]:
         wanted = _TABLE.parse(asked.query)
         # With tens of thousands of streams it takes longer than others can wait.
         shown = await asyncio.to_thread(_shown, take_streams(cluster.state), wanted)
-        return View("streams.html", {"table": shown, "said": said, "linkable": linkable, "now": time.time()})
+        values = {
+            "table": shown,
+            "said": said,
+            "linkable": linkable,
+            "invisible": invisible,
+            "now": time.time(),
+        }
+        return View("streams.html", values)
 
     return [Page("/streams/", streams, READ_ALL), *stream.pages(dashboard)]
 
