@@ -46,7 +46,7 @@ _STREAMS: Table[StreamRow] = Table(
         Column("name", "Stream", lambda row: row.name.casefold()),
         Column("state", "Here", lambda row: row.state),
         Column("viewers", "Viewers", lambda row: row.viewers, number=True),
-        Column("bitrate", "Bitrate", lambda row: said(row.raw).bitrate, number=True),
+        Column("bitrate", "Bitrate", lambda row: row.bits, number=True),
         Column("age", "Age", lambda row: said(row.raw).seniority, number=True),
     ],
     order="name",

@@ -72,6 +72,9 @@ class NodeRow:
     """The stream that has most of the viewers that one stream may have there."""
     relays: int
     streams: int
+    bits_in: float
+    """What comes to it, bits per second."""
+    bits_out: float
     latency: float | None
     """Of the last poll, seconds."""
     version: str
@@ -93,6 +96,8 @@ def node_row(known: NodeState) -> NodeRow:
         Load(fullest, known.sub_max),
         known.relays,
         len(known.streams),
+        known.bits_in,
+        known.bits_out,
         known.polled,
         known.version or "",
     )
@@ -106,18 +111,10 @@ class StreamRow(Struct, frozen=True, gc=False):
     """The alias of the node where its publisher is."""
     viewers: int
     nodes: int
+    bits: float
+    """What the publisher sends, bits per second; without one, what comes to any node."""
     raw: Raw | None
     """What the publisher's node says of it; without a publisher any node."""
-
-
-class Rate(Struct, frozen=True, gc=False):
-    bitrate: float = 0.0
-    """Bits per second."""
-
-
-class Rates(Struct, frozen=True, gc=False):
-    publish: Rate = Rate()
-    subscribe: Rate = Rate()
 
 
 class Codec(Struct, frozen=True, gc=False):
@@ -131,7 +128,6 @@ class Said(Struct, frozen=True, gc=False):
     createdAt: int | None = None
     """Unix time, milliseconds."""
     codecs: tuple[Codec, ...] = ()
-    stats: Rates | None = None
 
     @property
     def since(self) -> float | None:
@@ -142,11 +138,6 @@ class Said(Struct, frozen=True, gc=False):
     def seniority(self) -> float | None:
         """The older, the greater."""
         return None if self.since is None else -self.since
-
-    @property
-    def bitrate(self) -> float | None:
-        """Of what is published."""
-        return self.stats.publish.bitrate if self.stats else None
 
 
 NOTHING = Said()
@@ -204,7 +195,7 @@ def _stream_row(name: str, there: list[tuple[str, StreamOnNode]]) -> StreamRow:
     alias, best = there[0]
     if len(there) == 1 and best.publishers and best.begun:
         # As nearly all are.
-        return StreamRow(name, "live", alias, best.subscribers, 1, best.raw)
+        return StreamRow(name, "live", alias, best.subscribers, 1, best.bits_in, best.raw)
     if not best.publishers:
         alias, best = next((each for each in there if each[1].publishers), there[0])
     return StreamRow(
@@ -213,6 +204,7 @@ def _stream_row(name: str, there: list[tuple[str, StreamOnNode]]) -> StreamRow:
         alias if best.publishers else None,
         sum(entry.subscribers for _, entry in there),
         len(there),
+        best.bits_in,
         best.raw,
     )
 

@@ -9,6 +9,7 @@ from attrs import frozen
 from liveman.access import SUBSCRIBE, Rule
 from liveman.cluster import Cluster, Decision, Role
 from liveman.cluster.cascade import relays
+from liveman.cluster.state import StreamOnNode
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
 from liveman.dashboard.rows import SessionRow, invisible, said, session_rows, state_of
@@ -65,16 +66,17 @@ def pages(dashboard: Dashboard) -> list[Page]:
             for alias, entry in sorted(here.items())
             for row in session_rows(alias, entry.raw, state.sessions(alias, name), hops)
         ]
-        facts = {alias: said(entry.raw) for alias, entry in sorted(here.items())}
-        origins = [alias for alias, entry in here.items() if entry.publishers]
+        origin = min((alias for alias, entry in here.items() if entry.publishers), default=None)
+        best = here[origin or min(here)] if here else StreamOnNode()
         spots = _spots(cluster, name)
         values: dict[str, Any] = {
             "name": name,
             "invisible": invisible,
             "state": state_of(here.values()) if here else "absent",
-            "origin": min(origins) if origins else None,
-            "facts": facts,
-            "about": facts[min(origins)] if origins else next(iter(facts.values()), said(None)),
+            "origin": origin,
+            "about": said(best.raw),
+            "bits_in": best.bits_in,
+            "bits_out": sum(entry.bits_out for entry in here.values()),
             "viewers": sum(entry.subscribers for entry in here.values()),
             "spots": spots,
             "picture": draw(name, spots),

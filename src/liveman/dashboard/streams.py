@@ -23,7 +23,7 @@ _TABLE: Table[StreamRow] = Table(
         Column("node", "Publisher at", lambda row: row.publisher),
         Column("viewers", "Viewers", lambda row: row.viewers, number=True),
         Column("nodes", "Nodes", lambda row: row.nodes, number=True),
-        Column("bitrate", "Bitrate", lambda row: said(row.raw).bitrate, number=True),
+        Column("bitrate", "Bitrate", lambda row: row.bits, number=True),
         Column("age", "Age", lambda row: said(row.raw).seniority, number=True),
     ],
     order="name",
@@ -46,6 +46,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
         shown = await asyncio.to_thread(_shown, take_streams(cluster.state), wanted)
         values = {
             "table": shown,
+            "recorded": dashboard.recordings.recorder.recorded,
             "said": said,
             "linkable": linkable,
             "invisible": invisible,
