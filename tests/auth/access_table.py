@@ -74,6 +74,8 @@ TABLE = (
     Row(("DELETE",), ("/api/tokens/{jti}",), ("manage",)),
     Row(("POST",), ("/api/login", "/api/logout")),
     Row(("GET", "HEAD"), ("/",), ANY),
+    Row(("POST",), ("/login", "/logout")),
+    Row(("GET", "HEAD"), ("/login", "/tools/player.html", "/tools/debugger.html", "/tools/dash.html")),
     Row(("GET", "HEAD"), ("/assets/{hash}/{name}", "/healthz", "/readyz")),
 )
 
