@@ -1,6 +1,6 @@
 """All pages, and what belongs to them."""
 
-from liveman.dashboard import links, login, overview
+from liveman.dashboard import links, login, nodes, overview, streams
 from liveman.dashboard.assets import Assets
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Pages
@@ -11,6 +11,8 @@ __all__ = ["routes"]
 #: Each has ``pages(dashboard)``.
 _ROOMS = (
     overview,
+    nodes,
+    streams,
     login,
 )
 
