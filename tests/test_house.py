@@ -90,6 +90,8 @@ PURE = {
     "liveman.net4mqtt.window",
     "liveman.demo.cutting",
     "liveman.demo.manifest",
+    "liveman.dashboard.history",
+    "liveman.dashboard.words",
     "liveman.recording.playback",
     "liveman.recording.ranges",
     "liveman.recording.schedule",

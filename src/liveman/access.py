@@ -20,6 +20,7 @@ __all__ = [
     "MANAGE",
     "OPEN",
     "PUBLISH",
+    "READ_ALL",
     "SUBSCRIBE",
     "Action",
     "Identity",
@@ -74,6 +75,9 @@ class Rule:
 
 #: No authentication at all: health pages, preflights.
 OPEN = Rule()
+
+#: Lists over all streams and nodes.
+READ_ALL = Rule(MANAGE | PUBLISH | SUBSCRIBE)
 
 
 def allows(rule: Rule, identity: Identity, stream: str | None) -> bool:

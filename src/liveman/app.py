@@ -26,6 +26,8 @@ from liveman.cluster.registry import Registry
 from liveman.cluster.routes import routes as cluster_routes
 from liveman.cluster.store import Store
 from liveman.config import Config, ExtraIce, FsStorage
+from liveman.dashboard import Dashboard
+from liveman.dashboard.routes import routes as dashboard_routes
 from liveman.database import Database, cluster_secret, open_database
 from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
 from liveman.forwarded import Network, parse_networks
@@ -112,6 +114,7 @@ def create_app(
             "AIOHTTP_NO_EXTENSIONS and install a wheel of aiohttp that is built for this machine."
         )
     rooms = _Rooms(config, ice_providers, identity)
+    pages, nowhere = dashboard_routes(rooms.dashboard)
     app = web.Application()
     mount(
         app,
@@ -129,7 +132,9 @@ def create_app(
             *object_routes(rooms.objects, stream_of=rooms.recordings.stream_of),
             *recording_routes(rooms.recordings),
             *rooms.health_routes(),
+            *pages,
         ],
+        nowhere=nowhere,
     )
     app.cleanup_ctx.append(rooms.lifetime)
     app.on_shutdown.append(rooms.end_streams)
@@ -176,6 +181,7 @@ class _Rooms:
     forwarder: Forwarder = field(init=False)
     objects: Objects = field(init=False)
     recordings: Recordings = field(init=False)
+    dashboard: Dashboard = field(init=False)
     database: Database | None = field(default=None, init=False)
     tasks: TaskOwner = field(factory=TaskOwner, init=False)
 
@@ -219,6 +225,17 @@ class _Rooms:
         self.recordings = Recordings(
             self.cluster, config.auto_record, config.record_sync, config.retention, storage
         )
+        self.dashboard = Dashboard(
+            self.cluster,
+            self.registry,
+            self.relays,
+            self.gate,
+            self.broker,
+            self.recordings,
+            self.objects,
+            config,
+            self._database_problem,
+        )
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         config = self.config
@@ -255,6 +272,7 @@ class _Rooms:
             await stack.enter_async_context(self.recordings.kept_in(self.database))
             await stack.enter_async_context(self.tasks)
             await stack.enter_async_context(self.gate.revocations.kept_in(self.database))
+            await stack.enter_async_context(self.dashboard)
             yield
 
     async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:
@@ -299,6 +317,7 @@ class _Rooms:
     async def end_streams(self, _app: web.Application) -> None:
         self.forwarder.end_streams()
         self.cluster.lists.end_feeds()
+        self.dashboard.end_streams()
 
     def health_routes(self) -> list[Route]:
         return [
@@ -306,14 +325,17 @@ class _Rooms:
             Route("GET", "/readyz", self._readyz, OPEN),
         ]
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        """Ready: the database answers, and every node was asked once."""
-        database = "ok"
+    async def _database_problem(self) -> str:
         try:
             assert self.database is not None
             await self.database.fetch_one("SELECT 1", ())
         except DatabaseError as error:
-            database = error.detail
+            return error.detail
+        return ""
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        """Ready: the database answers, and every node was asked once."""
+        database = await self._database_problem() or "ok"
         waiting = self.cluster.unasked()
         ready = database == "ok" and not waiting
         return json_response(

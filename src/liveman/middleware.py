@@ -33,6 +33,7 @@ __all__ = [
     "SIGNPOSTS",
     "Endpoint",
     "Handler",
+    "Refusal",
     "Route",
     "Signal",
     "Signposts",
@@ -45,6 +46,9 @@ log = get_logger("liveman.http")
 _ACCESS = logging.getLogger("liveman.access")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+Refusal = Callable[[Inbound, LivemanError], Answer | None]
+"""How a refusal, or a failure, is shown, with the error's own headers; None: as problem+json."""
 
 #: What the guard found out about a request: who asks, and for which stream.
 INBOUND = web.RequestKey("inbound", Inbound)
@@ -76,6 +80,8 @@ class Signal:
     """Who may come here by what the guard knows nothing of, as relays; None: it is none of these."""
     hides: bool = False
     """Whether a malformed path is nowhere (404), as for files, which are asked for by all kinds of paths."""
+    refusal: Refusal | None = None
+    """None: as problem+json."""
 
 
 @frozen
@@ -86,6 +92,8 @@ class Route:
     path: str
     handler: Handler
     rule: Rule
+    refusal: Refusal | None = None
+    """None: as problem+json."""
 
     def signal(self) -> Signal:
         async def serve(inbound: Inbound) -> None:
@@ -94,7 +102,7 @@ class Route:
             inbound.response = await self.handler(inbound.request)
             inbound.status = inbound.response.status
 
-        return Signal(self.method, self.path, serve, self.rule)
+        return Signal(self.method, self.path, serve, self.rule, refusal=self.refusal)
 
 
 @define
@@ -133,8 +141,14 @@ RULES = web.AppKey("rules", dict)
 LISTENING = web.AppKey("listening", str)
 
 
-def mount(app: web.Application, guard: Guard, routes: Iterable[Route | Signal]) -> None:
-    """Add the routes, and an answer for every other path, to an application."""
+def mount(
+    app: web.Application, guard: Guard, routes: Iterable[Route | Signal], *, nowhere: Refusal | None = None
+) -> None:
+    """Add the routes, and an answer for every other path, to an application.
+
+    ``nowhere``: how it is shown that there is nothing; None: as problem+json. The path ``/`` is found without
+    its slash too, which only an application below a prefix is asked for.
+    """
     paths: dict[str, dict[str, Route | Signal]] = {}
     for route in routes:
         methods = paths.setdefault(route.path, {})
@@ -150,10 +164,10 @@ def mount(app: web.Application, guard: Guard, routes: Iterable[Route | Signal]) 
         pattern = re.sub(
             r"\{(\w+)\}", lambda m: "{rest:(?s:.+)}" if m[1] == "rest" else f"{{{m[1]}:[^/]*}}", path
         )
-        for each in {pattern, pattern.rstrip("/") or "/"}:
+        for each in {pattern, pattern.rstrip("/")}:
             app.router.add_route("*", each, endpoint.handle, expect_handler=endpoint.expect)
-    nowhere = Endpoint(guard, "/{rest}", ())
-    app.router.add_route("*", "/{rest:(?s:.*)}", nowhere.handle, expect_handler=nowhere.expect)
+    other = Endpoint(guard, "/{rest}", (), nowhere)
+    app.router.add_route("*", "/{rest:(?s:.*)}", other.handle, expect_handler=other.expect)
     app.on_response_prepare.append(guard.on_prepare)
 
 
@@ -169,12 +183,16 @@ def json_response(
 class Endpoint:
     """All methods of one path."""
 
-    def __init__(self, guard: Guard, path: str, routes: Iterable[Route | Signal]) -> None:
+    def __init__(
+        self, guard: Guard, path: str, routes: Iterable[Route | Signal], refusal: Refusal | None = None
+    ) -> None:
+        """``refusal``: how that of a method is shown that is not there; None: as problem+json."""
         self.guard = guard
+        self._refusal = refusal
         signals = (each.signal() if isinstance(each, Route) else each for each in routes)
         self._methods = {each.method: each for each in signals}
         self._allow = ", ".join(sorted({*self._methods, "OPTIONS"}))
-        parts = path.strip("/").split("/")
+        parts = [part for part in path.split("/") if part]
         self._depth = len(parts)
         self._hides = any(each.hides for each in self._methods.values())
         self._stream_at = parts.index("{stream}") if "{stream}" in parts else None
@@ -209,9 +227,9 @@ class Endpoint:
         except LivemanError as error:
             if error.status >= 500:
                 log.warning(error.detail, method=inbound.method, path=_shown(inbound), status=error.status)
-            answer = _problem(error)
+            answer = self._refuse(inbound, error)
         except web.HTTPException as error:
-            answer = _problem(_translated(error))
+            answer = self._refuse(inbound, _translated(error))
         except ConnectionError:
             # The client has left, or was cut off: nobody reads this.
             inbound.status = CLIENT_LEFT
@@ -221,7 +239,7 @@ class Endpoint:
             raise
         except Exception:
             log.exception("a handler failed", method=inbound.method, path=_shown(inbound))
-            answer = _problem(LivemanError())
+            answer = self._refuse(inbound, LivemanError())
         if answer is not None:
             if inbound.status:
                 # An answer has begun: this one can only end it.
@@ -275,14 +293,11 @@ class Endpoint:
         stream = None
         if self._stream_at is not None:
             stream = inbound.stream = stream_name(inbound.segments[self._stream_at])
-        signal = self._methods.get(inbound.method)
+        signal = self._signal_of(inbound)
         if signal is None:
-            if inbound.method == "HEAD" and "GET" in self._methods:
-                signal = self._methods["GET"]
-            elif inbound.method == "OPTIONS":
+            if inbound.method == "OPTIONS":
                 return None
-            else:
-                raise MethodNotAllowed(headers={"Allow": self._allow})
+            raise MethodNotAllowed(headers={"Allow": self._allow})
         known = signal.recognise(inbound) if signal.recognise else None
         if known is not None:
             inbound.identity = known
@@ -293,6 +308,19 @@ class Endpoint:
         if signal.check is not None:
             signal.check(inbound)
         return signal
+
+    def _signal_of(self, inbound: Inbound) -> Signal | None:
+        signal = self._methods.get(inbound.method)
+        return self._methods.get("GET") if signal is None and inbound.method == "HEAD" else signal
+
+    def _refuse(self, inbound: Inbound, error: LivemanError) -> Answer:
+        signal = self._signal_of(inbound)
+        refusal = signal.refusal if signal else self._refusal
+        answer = refusal(inbound, error) if refusal else None
+        if answer is None:
+            return _problem(error)
+        answer.ends = _ends(error)
+        return answer
 
 
 class _ExpectationFailed(LivemanError):
@@ -341,8 +369,13 @@ def _problem(error: LivemanError) -> Answer:
         error.status,
         [(name.encode(), value.encode()) for name, value in headers.items()],
         _json(body),
-        ends=isinstance(error, Framing | BadVersion) or error.status == 413,
+        ends=_ends(error),
     )
+
+
+def _ends(error: LivemanError) -> bool:
+    """Whether the connection ends with it."""
+    return isinstance(error, Framing | BadVersion) or error.status == 413
 
 
 def _json(data: Any) -> bytes:

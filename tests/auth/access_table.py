@@ -73,7 +73,8 @@ TABLE = (
     Row(("POST",), ("/api/token",), ("manage",), note="never more than its maker has, nor longer"),
     Row(("DELETE",), ("/api/tokens/{jti}",), ("manage",)),
     Row(("POST",), ("/api/login", "/api/logout")),
-    Row(("GET", "HEAD"), ("/healthz", "/readyz")),
+    Row(("GET", "HEAD"), ("/",), ANY),
+    Row(("GET", "HEAD"), ("/assets/{hash}/{name}", "/healthz", "/readyz")),
 )
 
 

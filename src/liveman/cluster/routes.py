@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 from aiohttp import web
 
-from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Rule, stream_name
+from liveman.access import MANAGE, PUBLISH, READ_ALL, SUBSCRIBE, Rule, stream_name
 from liveman.cluster import listing
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.decision import decision_row
@@ -20,7 +20,6 @@ __all__ = ["routes"]
 
 _KINDS: dict[str, Kind] = {"whip": "publish", "whep": "subscribe"}
 
-_LIST = Rule(MANAGE | PUBLISH | SUBSCRIBE)
 _FEED = Rule(MANAGE | PUBLISH | SUBSCRIBE, query_token=True)
 _ONE = Rule(SUBSCRIBE, "stream")
 
@@ -54,13 +53,13 @@ def routes(cluster: Cluster) -> list[Route | Signal]:
         return _json(cluster.journal.newest(stream=request.query.get("stream"), limit=int(limit)))
 
     return [
-        Signal("GET", "/api/nodes/", nodes, _LIST),
-        Signal("GET", "/api/streams/", streams, _LIST),
+        Signal("GET", "/api/nodes/", nodes, READ_ALL),
+        Signal("GET", "/api/streams/", streams, READ_ALL),
         Signal("GET", "/api/sse/nodes", lists.nodes_feed.listen, _FEED),
         Signal("GET", "/api/sse/streams", lists.streams_feed.listen, _FEED),
         Route("GET", "/api/streams/{stream}", stream, _ONE),
-        Route("GET", "/api/placement", placement, _LIST),
-        Route("GET", "/api/decisions", decisions, _LIST),
+        Route("GET", "/api/placement", placement, READ_ALL),
+        Route("GET", "/api/decisions", decisions, READ_ALL),
     ]
 
 

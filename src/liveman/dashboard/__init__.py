@@ -1,1 +1,5 @@
-"""The cluster in a browser. To come."""
+"""The cluster in a browser: pages made on the server, kept up to date while they are looked at."""
+
+from liveman.dashboard.dashboard import Dashboard
+
+__all__ = ["Dashboard"]

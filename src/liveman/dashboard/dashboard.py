@@ -1,0 +1,55 @@
+"""What the pages are made of: the same facades that the JSON routes have."""
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from attrs import field, frozen
+
+from liveman.auth.gate import Gate
+from liveman.cluster import Cluster, Relays
+from liveman.cluster.registry import Registry
+from liveman.config import Config
+from liveman.dashboard.history import History
+from liveman.dashboard.live import Live
+from liveman.ice.broker import Broker
+from liveman.recording.objects import Objects
+from liveman.recording.recordings import Recordings
+from liveman.tasks import TaskOwner
+
+__all__ = ["Dashboard"]
+
+
+@frozen
+class Dashboard:
+    """An async context: inside it the history is kept, and pages are told of changes."""
+
+    cluster: Cluster
+    registry: Registry
+    relays: Relays
+    gate: Gate
+    broker: Broker
+    recordings: Recordings
+    objects: Objects
+    config: Config
+    database_problem: Callable[[], Awaitable[str]]
+    """What is wrong with the database; "": it answers."""
+    history: History = field(factory=History, init=False)
+    _tasks: TaskOwner = field(factory=TaskOwner, init=False)
+    live: Live = field(init=False)
+
+    @live.default
+    def _live(self) -> Live:
+        return Live(self.cluster.changes, self._tasks.start)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._tasks.__aexit__(kind, error, trace)
+
+    def end_streams(self) -> None:
+        """End all event streams, so that shutting down waits for none."""
+        self.live.end()

@@ -1,0 +1,149 @@
+"""Pages as event streams (WHATWG HTML, section 9.2): what a page shows is sent again when it has changed.
+
+Each view is made once for all who look at the same, however many there are, and only while somebody does.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, Self
+
+from attrs import define, field, frozen
+
+from liveman.cluster.changes import Changes
+from liveman.errors import LivemanError
+from liveman.inbound import Answer, Inbound
+from liveman.logs import get_logger
+
+__all__ = ["Frame", "Live"]
+
+log = get_logger("liveman.dashboard")
+
+#: The least between two looks at a view, seconds.
+PAUSE_SECONDS = 2.0
+#: How long a look waits for a change of the nodes; what else changes is seen then.
+WAIT_SECONDS = 3.0
+#: Who is told nothing for so long gets a comment.
+COMMENT_SECONDS = 15.0
+
+_FIELDS = (
+    (b"Content-Type", b"text/event-stream"),
+    (b"Cache-Control", b"no-store"),
+    (b"Vary", b"Accept"),
+    # Else nginx in front of us would hold messages back until there are more.
+    (b"X-Accel-Buffering", b"no"),
+)
+
+#: They stand around the block ``live`` in ``base.html``; no text that is escaped holds them.
+_BEGIN, _END = "<!--live-->", "<!--/live-->"
+
+Render = Callable[[], Awaitable["Frame"]]
+Start = Callable[[str, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+
+
+@frozen
+class Frame:
+    """What a page shows at one moment."""
+
+    tag: str
+    message: bytes = field(repr=False)
+    """The event."""
+
+    @classmethod
+    def of(cls, page: str) -> Self:
+        """Of a page that was made whole: it has all that its template imports."""
+        title = page.partition("<title>")[2].partition("</title>")[0]
+        html = page.partition(_BEGIN)[2].partition(_END)[0]
+        data = json.dumps({"html": html, "title": title}, ensure_ascii=False, separators=(",", ":"))
+        tag = hashlib.blake2b(data.encode(), digest_size=9).hexdigest()
+        return cls(tag, f"id: {tag}\nevent: live\ndata: {data}\n\n".encode())
+
+
+@define(eq=False)
+class _View:
+    """One that somebody looks at."""
+
+    newest: Frame
+    listeners: int = 0
+    ended: bool = False
+    news: Changes = field(factory=Changes)
+
+
+class Live:
+    """The event streams of all pages."""
+
+    def __init__(self, changes: Changes, start: Start) -> None:
+        """``changes`` of the nodes tell when it is worth looking before the wait is over."""
+        self._changes = changes
+        self._start = start
+        self._views: dict[Hashable, _View] = {}
+        self._ended = False
+
+    def __len__(self) -> int:
+        """How many listen."""
+        return sum(view.listeners for view in self._views.values())
+
+    def end(self) -> None:
+        """End all streams at once, and those that come later."""
+        self._ended = True
+        for view in self._views.values():
+            view.ended = True
+            view.news.mark()
+
+    async def listen(self, inbound: Inbound, key: Hashable, render: Render, *, until: float | None) -> None:
+        """Answer with the event stream of a view. ``key`` is the same for all who see the same; ``until`` the
+        stream lasts at the most, Unix seconds. Raises what ``render`` does at first."""
+        view = self._views.get(key)
+        if view is None:
+            first = await render()
+            view = self._views.get(key) or _View(first)
+        view.listeners += 1
+        if key not in self._views:
+            self._views[key] = view
+            self._start("follow a page", self._follow(key, view, render))
+        try:
+            await inbound.begin(Answer(200, _FIELDS))
+            await _tell(inbound, view, until)
+        finally:
+            view.listeners -= 1
+        await inbound.end()
+
+    async def _follow(self, key: Hashable, view: _View, render: Render) -> None:
+        try:
+            while view.listeners and not self._ended:
+                seen = self._changes.count
+                await asyncio.sleep(PAUSE_SECONDS)
+                try:
+                    async with asyncio.timeout(WAIT_SECONDS):
+                        await self._changes.after(seen)
+                except TimeoutError:
+                    pass
+                frame = await render()
+                if frame.tag != view.newest.tag:
+                    view.newest = frame
+                    view.news.mark()
+        except LivemanError as error:
+            # Who listens comes again and is told then.
+            log.debug("a page cannot be made any more", reason=error.detail)
+        finally:
+            view.ended = True
+            view.news.mark()
+            del self._views[key]
+
+
+async def _tell(inbound: Inbound, view: _View, until: float | None) -> None:
+    known = inbound.header(b"last-event-id")
+    while not view.ended:
+        seen, frame = view.news.count, view.newest
+        await inbound.write(frame.message if frame.tag != known else b":\n\n")
+        known = frame.tag
+        wait = COMMENT_SECONDS if until is None else min(COMMENT_SECONDS, until - time.time())
+        if wait <= 0:
+            return
+        try:
+            async with asyncio.timeout(wait):
+                await view.news.after(seen)
+        except TimeoutError:
+            pass

@@ -1,0 +1,20 @@
+"""All pages, and what belongs to them."""
+
+from liveman.dashboard import overview
+from liveman.dashboard.assets import Assets
+from liveman.dashboard.dashboard import Dashboard
+from liveman.dashboard.page import Pages
+from liveman.middleware import Refusal, Route
+
+__all__ = ["routes"]
+
+#: Each has ``pages(dashboard)``.
+_ROOMS = (overview,)
+
+
+def routes(dashboard: Dashboard) -> tuple[list[Route], Refusal]:
+    """The routes; and how it is shown that there is nothing at a path."""
+    assets = Assets()
+    pages = Pages(dashboard.live, assets, closed=dashboard.gate.closed)
+    shown = [pages.route(page) for room in _ROOMS for page in room.pages(dashboard)]
+    return [*shown, assets.route()], pages.refuse
