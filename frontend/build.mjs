@@ -6,20 +6,19 @@ import { fileURLToPath } from "node:url";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const out = fileURLToPath(new URL("../src/liveman/dashboard/static/", import.meta.url));
 
-/** Each becomes one file, and what it exports one global name: pages need no module loader. */
+/** Each becomes one module. */
 const bundles = [
   // Without protected content and Smooth Streaming, which no node records.
-  { file: "dash.js", name: "dashjs", from: "dashjs/dist/modern/esm/dash.mediaplayer.min.js", what: "MediaPlayer" },
-  { file: "qr.js", name: "qr", from: "uqr/dist/index.mjs", what: "encode" },
+  { file: "dash.js", from: "dashjs/dist/modern/esm/dash.mediaplayer.min.js", what: "MediaPlayer" },
+  { file: "qr.js", from: "uqr/dist/index.mjs", what: "encode" },
 ];
 
-for (const { file, name, from, what } of bundles) {
+for (const { file, from, what } of bundles) {
   await build({
     stdin: { contents: `export { ${what} } from "./node_modules/${from}";`, resolveDir: here },
     banner: { js: "/* Licences: third-party.txt beside this file. */" },
     bundle: true,
-    format: "iife",
-    globalName: name,
+    format: "esm",
     legalComments: "none",
     minify: true,
     outfile: out + file,
