@@ -91,6 +91,7 @@ PURE = {
     "liveman.demo.cutting",
     "liveman.demo.manifest",
     "liveman.dashboard.history",
+    "liveman.dashboard.problems",
     "liveman.dashboard.words",
     "liveman.recording.playback",
     "liveman.recording.ranges",

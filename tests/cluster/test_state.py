@@ -47,6 +47,17 @@ def test_a_snapshot_replaces_what_the_node_contributed() -> None:
     assert state.find("x", "v1") is None
 
 
+def test_a_node_s_bitrates_are_those_of_its_streams() -> None:
+    state = state_of("a")
+    stats = {"publish": {"bitrate": 10}, "subscribe": {"bitrate": 30}}
+    state.apply("a", body(stream("x", ["p1"], stats=stats), stream("y", ["p2"], stats=stats)))
+    node = state.nodes["a"]
+    assert (node.bits_in, node.bits_out) == (20, 60)
+    assert (node.streams["x"].bits_in, node.streams["x"].bits_out) == (10, 30)
+    state.apply("a", body())
+    assert (node.bits_in, node.bits_out) == (0, 0)
+
+
 def test_an_unusable_snapshot_changes_nothing() -> None:
     """The last good one stands, also when only a part of it is bad."""
     state = state_of("a")

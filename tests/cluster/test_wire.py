@@ -29,6 +29,22 @@ def test_a_real_snapshot_gives_its_sessions() -> None:
     assert [each.id for each in cam.subscribe.sessions] == ["1ad54a3c-284d-46d1-8258-4614b4823d69"]
 
 
+def test_bitrates_are_read_and_odd_ones_spoil_nothing() -> None:
+    """They are for people to look at: whatever a node says there, its streams are known."""
+    (cam,) = parse_streams(data("one_publisher_one_subscriber.json")).values()
+    assert (cam.bitsIn, cam.bitsOut) == (94812, 91823)
+    for stats, expected in (
+        ('{"publish": {"bitrate": 7}}', (7, 0)),
+        ('{"publish": null, "subscribe": {"bitrate": 1.5}}', (0, 1.5)),
+        ('{"publish": {"bitrate": -1}}', (0, 0)),
+        ('{"publish": {"bitrate": 1e300}}', (0, 0)),
+        ('{"publish": {"bitrate": "fast"}}', (0, 0)),
+        ("null", (0, 0)),
+    ):
+        (odd,) = parse_streams(b'[{"id": "x", "stats": %b}]' % stats.encode()).values()
+        assert (odd.bitsIn, odd.bitsOut) == expected, stats
+
+
 def test_both_shapes_of_a_relay_are_read() -> None:
     """Today's nodes and older ones name the same three things differently."""
     new = parse_streams(data("push_source.json"))["cam"].subscribe.sessions[1].cascade

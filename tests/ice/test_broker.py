@@ -467,6 +467,32 @@ async def test_what_becomes_of_leases_is_counted(kind: type[Provider]) -> None:
         assert broker.counts == {"p": Counts(fetched=2, failed=1, given=2, missed=1)}
 
 
+@pytest.mark.parametrize("kind", [Provider, Immediate])
+async def test_it_is_known_how_each_provider_does(kind: type[Provider]) -> None:
+    """For people who look: what went wrong last and when, also once it works again."""
+    good = True
+
+    async def lease(_: IceRequest) -> IceLease:
+        if good:
+            return IceLease([server("a")])
+        raise ProviderError("down")
+
+    async with running({"p": kind(lease), "bad": Provider(start=failing(OSError("no such host")))}) as broker:
+        first, second = broker.status
+        assert (first.name, first.works, first.problem, first.problem_at) == ("p", True, "", None)
+        assert (second.works, second.problem[:7]) == (False, "OSError")
+        for good in (False, True):
+            before = time.time()
+            await broker.servers(REQUEST)
+            (status, _) = broker.status
+            assert status.works is good
+            assert "down" in status.problem
+            assert status.problem_at is not None
+            assert before - 1 <= status.problem_at <= time.time()
+        assert status.counts == Counts(fetched=1, failed=1, given=1, missed=1)
+        assert status.held is None
+
+
 @pytest.mark.parametrize("retry_after", ["7", b"7", [], object()])
 async def test_a_time_to_wait_that_is_none_is_as_none(retry_after: Any) -> None:
     error = ProviderError("busy", retry_after=retry_after)

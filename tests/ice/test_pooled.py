@@ -88,6 +88,7 @@ async def test_leases_are_fetched_before_anyone_asks_and_handed_out_once_each() 
         assert set(vendor.asked) == {IceRequest("ahead")}
         turned = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(turned.set_result, None)
+        assert broker.status[0].held == 4
         assert {url for _ in range(4) for url in await targets(broker)} == {f"turn:v{n}" for n in range(4)}
         assert not turned.done()
         assert await targets(broker) == ["turn:v4"], "what was taken is fetched anew"
@@ -177,6 +178,7 @@ async def test_questions_that_fail_are_counted_and_asked_again_later(
     vendor = Vendor(lambda n: answer if n < 4 else lease(n))
     async with running(vendor) as (broker, source):
         await until(lambda: source.counts.failed >= 3)
+        assert source.status.problem and source.status.wait > 0
         assert (await targets(broker))[0].startswith("turn:v"), "after a quarter of a second it is tried"
         assert source.counts.failed >= 3
     assert "provider=acme" in caplog.text

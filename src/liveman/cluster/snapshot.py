@@ -39,6 +39,10 @@ class StreamOnNode(Struct, eq=False, gc=False):
     begun: bool = False
     """Whether it was: it may have lost its connection for a moment."""
     on_demand: bool = False
+    bits_in: float = 0.0
+    """What comes from its publisher or relay, bits per second, as the node said last."""
+    bits_out: float = 0.0
+    """What goes to all who subscribe, relays included."""
     cascades: dict[str, wire.Cascade] = {}
     """By the session of this node that is the relaying end: where its relay goes, or comes from."""
 
@@ -72,7 +76,9 @@ def read(body: bytes) -> Snapshot:
     """A snapshot of a list that is sound throughout; NodeError for every other."""
     snapshot = Snapshot(body)
     for stream in wire.parse_streams(body).values():
-        entry = snapshot.streams[stream.id] = StreamOnNode(stream.raw, on_demand=stream.onDemand)
+        entry = snapshot.streams[stream.id] = StreamOnNode(
+            stream.raw, on_demand=stream.onDemand, bits_in=stream.bitsIn, bits_out=stream.bitsOut
+        )
         _read_group(snapshot, entry, stream.id, "publish", stream.publish)
         _read_group(snapshot, entry, stream.id, "subscribe", stream.subscribe)
         roles = list(entry.sessions.values())

@@ -59,6 +59,9 @@ class NodeState:
     subscribers: int = 0
     relays: int = 0
     """Ends of relays, of either side."""
+    bits_in: float = 0.0
+    """What comes to it, bits per second, as it said last."""
+    bits_out: float = 0.0
     strategy: wire.Strategy | None = None
     version: str | None = None
     polled: float | None = None
@@ -159,12 +162,14 @@ class State:
         self._set_ends(node, by.ends)
         node.renamed = by.renamed
         before, node.streams = node.streams, by.streams
-        node.publishers = node.subscribers = node.relays = 0
+        node.publishers = node.subscribers = node.relays = node.bits_in = node.bits_out = 0
         for name, entry in node.streams.items():
             self._index(alias, name, entry)
             node.publishers += entry.publishers
             node.subscribers += entry.subscribers
             node.relays += entry.relays
+            node.bits_in += entry.bits_in
+            node.bits_out += entry.bits_out
         for (name, session), role in list(node._pending.items()):
             known = node.streams.get(name)
             listed = known is not None and (session in known.sessions or (role == "made" and known.raw))
@@ -298,7 +303,7 @@ class State:
         for stream, session in node._pending:
             self._deadlines.pop((node.node.alias, stream, session), None)
         node.streams, node._pending, node._body = {}, {}, None
-        node.publishers = node.subscribers = node.relays = 0
+        node.publishers = node.subscribers = node.relays = node.bits_in = node.bits_out = 0
 
     def _enter(self, node: NodeState, name: str) -> StreamOnNode:
         entry = node.streams[name] = StreamOnNode()

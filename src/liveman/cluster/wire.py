@@ -8,12 +8,12 @@ nothing that the garbage collector need look at.
 """
 
 import re
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 import msgspec
 from attrs import frozen
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from liveman.errors import NodeError
 from liveman.secret import parse_session_id
@@ -84,6 +84,10 @@ class Stream(Struct, frozen=True, gc=False):
     subscribe: Group
     onDemand: bool
     """Whether its media is fetched once somebody subscribes."""
+    bitsIn: float
+    """What its publisher sends, bits per second; 0 where the node does not tell."""
+    bitsOut: float
+    """What its subscribers get together."""
     raw: Raw
     """The stream's JSON, as the node wrote it; a view into the body that it came in."""
 
@@ -102,6 +106,16 @@ class _WireStream(Struct, frozen=True, gc=False):
     publish: Group = Group()
     subscribe: Group = Group()
     onDemand: Any = False
+    stats: Raw = Raw(b"{}")
+
+
+class _WireStats(Struct, frozen=True, gc=False):
+    publish: "_WireTraffic | None" = None
+    subscribe: "_WireTraffic | None" = None
+
+
+class _WireTraffic(Struct, frozen=True, gc=False):
+    bitrate: Annotated[float, Meta(ge=0, le=1e15)] = 0.0
 
 
 @frozen
@@ -116,6 +130,7 @@ class _WireInfo:
 
 _raws = msgspec.json.Decoder(list[Raw])
 _stream = msgspec.json.Decoder(_WireStream)
+_stats = msgspec.json.Decoder(_WireStats)
 _strategy = msgspec.json.Decoder(_WireStrategy)
 _info = msgspec.json.Decoder(_WireInfo)
 
@@ -174,7 +189,20 @@ def _check_utf8(body: bytes) -> None:
 
 def _parse_stream(raw: Raw, what: str) -> Stream:
     found: _WireStream = _decode(_stream, raw, what)
-    return Stream(found.id, found.publish, found.subscribe, found.onDemand is True, raw)
+    bits_in, bits_out = _bitrates(found.stats)
+    return Stream(found.id, found.publish, found.subscribe, found.onDemand is True, bits_in, bits_out, raw)
+
+
+def _bitrates(raw: Raw) -> tuple[float, float]:
+    try:
+        stats = _stats.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        # Nothing depends on them, so odd ones spoil nothing else.
+        return 0.0, 0.0
+    return (
+        stats.publish.bitrate if stats.publish else 0.0,
+        stats.subscribe.bitrate if stats.subscribe else 0.0,
+    )
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | Raw, what: str) -> Any:

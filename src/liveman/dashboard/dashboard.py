@@ -1,5 +1,7 @@
 """What the pages are made of: the same facades that the JSON routes have."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -10,7 +12,7 @@ from liveman.auth.gate import Gate
 from liveman.cluster import Cluster, Relays
 from liveman.cluster.registry import Registry
 from liveman.config import Config
-from liveman.dashboard.history import History
+from liveman.dashboard.history import SECONDS, History, sample
 from liveman.dashboard.live import Live
 from liveman.ice.broker import Broker
 from liveman.recording.objects import Objects
@@ -43,6 +45,7 @@ class Dashboard:
         return Live(self.cluster.changes, self._tasks.start)
 
     async def __aenter__(self) -> Self:
+        self._tasks.start("keep the history", self._keep_history())
         return self
 
     async def __aexit__(
@@ -53,3 +56,8 @@ class Dashboard:
     def end_streams(self) -> None:
         """End all event streams, so that shutting down waits for none."""
         self.live.end()
+
+    async def _keep_history(self) -> None:
+        while True:
+            self.history.add(sample(self.cluster.state.nodes.values(), time.time()))
+            await asyncio.sleep(SECONDS)

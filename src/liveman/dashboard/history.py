@@ -1,15 +1,21 @@
-"""The last quarter of an hour of the cluster, in memory."""
+"""The last quarter of an hour of the cluster, in memory, and its curves as paths of SVG."""
 
 from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from attrs import define, field, frozen
 
-__all__ = ["KEPT", "SECONDS", "History", "Sample"]
+from liveman.cluster.state import NodeState
+
+__all__ = ["HEIGHT", "KEPT", "SECONDS", "History", "Sample", "path", "sample"]
 
 #: Between two samples.
 SECONDS = 5.0
 #: Samples, which is 15 minutes.
 KEPT = 180
+#: Of a curve, in units of SVG; it is `KEPT` wide.
+HEIGHT = 60
 
 
 @frozen
@@ -21,9 +27,21 @@ class Sample:
     publishers: int
     viewers: int
     bits_in: float
-    """What publishers send to all nodes, bits per second."""
+    """What all nodes get from publishers, and from each other, bits per second."""
     bits_out: float
-    """What all nodes send to viewers, and to each other, bits per second."""
+    """What they send to viewers, and to each other."""
+
+
+def sample(nodes: Iterable[NodeState], at: float) -> Sample:
+    """The cluster as it is."""
+    publishers = viewers = 0
+    bits_in = bits_out = 0.0
+    for node in nodes:
+        publishers += node.publishers
+        viewers += node.subscribers
+        bits_in += node.bits_in
+        bits_out += node.bits_out
+    return Sample(at, publishers, viewers, bits_in, bits_out)
 
 
 @define
@@ -31,3 +49,24 @@ class History:
     """The samples, the oldest first."""
 
     samples: deque[Sample] = field(factory=lambda: deque(maxlen=KEPT))
+
+    def add(self, now: Sample) -> None:
+        self.samples.append(now)
+
+    def values(self, name: str) -> list[float]:
+        """One figure of all samples."""
+        return [getattr(each, name) for each in self.samples]
+
+
+def path(values: Sequence[float]) -> str:
+    """The area under a curve, from 0 to a little over its highest value; the newest is at the right.
+
+    It is closed outside of what is seen, so that only the curve has a line.
+    """
+    if not values:
+        return ""
+    most = max(*values, 1e-9) * 1.1
+    heights = [round((HEIGHT - 1) * (1 - value / most)) for value in values]
+    steps = "".join(f"l1 {then - now}" for now, then in pairwise(heights))
+    left, floor = KEPT - len(values), HEIGHT + 3
+    return f"M{left} {floor}V{heights[0]}{steps}h3V{floor}z"

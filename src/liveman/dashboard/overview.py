@@ -1,20 +1,52 @@
-"""The first page: how the cluster is."""
+"""The first page: how the cluster is, what is wrong with it, and its last quarter of an hour."""
+
+import asyncio
+from collections import Counter
 
 from liveman.access import READ_ALL
 from liveman.dashboard.dashboard import Dashboard
+from liveman.dashboard.history import path, sample
 from liveman.dashboard.page import Asked, Page, View
+from liveman.dashboard.problems import problems
 
 __all__ = ["pages"]
 
+#: So long a page waits for the database.
+_PATIENCE_SECONDS = 1.0
+
 
 def pages(dashboard: Dashboard) -> list[Page]:
+    cluster, history = dashboard.cluster, dashboard.history
+
     async def overview(_asked: Asked) -> View:
-        nodes = dashboard.cluster.nodes()
+        database = await _database_problem(dashboard)
+        nodes = cluster.nodes()
+        now = sample(nodes, 0.0)
+        ice = {each.name: each.problem for each in dashboard.broker.status if not each.works}
+        health = Counter(node.health.status for node in nodes)
         values = {
+            "problems": problems(nodes, ice=ice, database=database),
             "nodes": len(nodes),
-            "publishers": sum(node.publishers for node in nodes),
-            "viewers": sum(node.subscribers for node in nodes),
+            "health": health,
+            "draining": sum(node.draining for node in nodes),
+            "streams": len(cluster.state.streams),
+            # Each has an end at either side.
+            "relays": -(-sum(node.relays for node in nodes) // 2),
+            "recorded": len(dashboard.recordings.recorder.recorded),
+            "now": now,
+            "paths": {name: path(history.values(name)) for name in _CURVES},
         }
         return View("overview.html", values)
 
     return [Page("/", overview, READ_ALL)]
+
+
+_CURVES = ("publishers", "viewers", "bits_in", "bits_out")
+
+
+async def _database_problem(dashboard: Dashboard) -> str:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await dashboard.database_problem()
+    except TimeoutError:
+        return f"it says nothing within {_PATIENCE_SECONDS:g} s."

@@ -9,7 +9,7 @@ from liveman.ice.pool import Counts
 from liveman.ice.pooled import Pooled
 from liveman.ice.provider import IceLease, IceProvider, IceRequest
 from liveman.ice.server import IceServer
-from liveman.ice.source import Asked, Immediate, Source
+from liveman.ice.source import Asked, Immediate, Source, Status
 from liveman.tasks import TaskOwner
 
 __all__ = ["Broker"]
@@ -44,6 +44,11 @@ class Broker:
     def counts(self) -> dict[str, Counts]:
         """What became of the leases of each provider."""
         return {source.name: source.counts for source in self._all}
+
+    @property
+    def status(self) -> list[Status]:
+        """How each provider does, in the order of the configuration."""
+        return [source.status for source in self._all]
 
     async def servers(self, request: IceRequest) -> tuple[IceServer, ...]:
         """The servers of all providers in the order of the configuration, but for those that fail.

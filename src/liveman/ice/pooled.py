@@ -31,6 +31,10 @@ class Pooled(Vendor):
         self._running = False
         self._told_long = False
 
+    @property
+    def _held(self) -> int:
+        return self._pool.held
+
     def at_once(self, request: IceRequest) -> IceLease | None:
         lease = self._pool.take(asyncio.get_running_loop().time(), time.time())
         self._act()

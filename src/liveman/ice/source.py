@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from attrs import define
+from attrs import define, evolve, frozen
 
 from liveman.breaker import Breaker
 from liveman.errors import ProviderError
@@ -19,7 +19,7 @@ from liveman.ice.provider import IceLease, IceProvider, IceRequest, explain
 from liveman.logs import get_logger
 from liveman.tasks import TaskOwner
 
-__all__ = ["MOST_OWED", "Asked", "Immediate", "Question", "Source", "Vendor", "tamed"]
+__all__ = ["MOST_OWED", "Asked", "Immediate", "Question", "Source", "Status", "Vendor", "tamed"]
 
 log = get_logger("liveman.ice")
 
@@ -40,6 +40,25 @@ def tamed() -> Iterator[None]:
         raise ProviderError(explain(error)) from None
 
 
+@frozen
+class Status:
+    """How a provider does."""
+
+    name: str
+    works: bool
+    """Whether what it was asked last went well; one that was never asked works."""
+    problem: str
+    """What went wrong last, also if it works again; "": nothing yet."""
+    problem_at: float | None
+    """When that was, Unix seconds."""
+    counts: Counts
+    """Since the start."""
+    held: int | None
+    """Leases that wait for sessions; None: it holds none ahead."""
+    wait: float
+    """For how long it is not asked, as it failed too often, seconds."""
+
+
 class Source:
     """One provider under its name."""
 
@@ -52,6 +71,20 @@ class Source:
         self._told_at = float("-inf")
         self._told: Literal["works", "fails", "refuses"] = "works"
         """What the last log line said."""
+        self._works = True
+        self._problem: tuple[str, float | None] = "", None
+
+    @property
+    def status(self) -> Status:
+        return Status(self.name, self._works, *self._problem, evolve(self.counts), self._held, self._wait)
+
+    @property
+    def _held(self) -> int | None:
+        return None
+
+    @property
+    def _wait(self) -> float:
+        return 0.0
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         """A lease, if it takes no waiting."""
@@ -89,9 +122,11 @@ class Source:
         return True
 
     def complain(self, step: str, problem: str) -> None:
+        self._works, self._problem = False, (problem, time.time())
         log.error("an ICE provider failed", provider=self.name, step=step, problem=problem)
 
     def _failed(self, problem: str, *, permanent: bool = False, **values: object) -> None:
+        self._works, self._problem = False, (problem, time.time())
         self._failures += 1
         if permanent and self._told != "refuses":
             log.error("an ICE provider is refused, until somebody does something", **self._values(problem))
@@ -106,6 +141,7 @@ class Source:
         self._failures, self._told_at = 0, asyncio.get_running_loop().time()
 
     def _worked(self) -> None:
+        self._works = True
         if self._told != "works" and (self._told == "refuses" or self._may_tell()):
             log.info("an ICE provider works again", provider=self.name)
             self._failures, self._told = 0, "works"
@@ -166,6 +202,10 @@ class Vendor(Source):
         """Leases that it was asked for, where the task has not ended."""
         self._breaker = Breaker()
         self._owner = owner
+
+    @property
+    def _wait(self) -> float:
+        return self._breaker.wait(asyncio.get_running_loop().time())
 
     def _ask(self, ticket: int, request: IceRequest) -> "tuple[Question, asyncio.Task[IceLease | None]]":
         question = Question(ticket, asyncio.get_running_loop().time())
