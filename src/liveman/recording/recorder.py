@@ -66,11 +66,6 @@ class Recorder:
         """Recordings go on at their nodes."""
         await self._tasks.__aexit__(kind, error, trace)
 
-    @property
-    def recorded(self) -> frozenset[str]:
-        """The streams whose recordings this instance looks after."""
-        return frozenset(self._running)
-
     async def start(self, stream: str, alias: str | None = None) -> Running:
         """Record a stream where it is published; where it is recorded already, what runs.
 
