@@ -1,7 +1,8 @@
-"""A request's JSON body, strictly structured."""
+"""A request's body: JSON, strictly structured, or the fields of a form."""
 
 import asyncio
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -11,7 +12,7 @@ from liveman.inbound import Inbound
 from liveman.middleware import INBOUND
 from liveman.strict import structure_strictly
 
-__all__ = ["read_json"]
+__all__ = ["read_form", "read_json"]
 
 T = TypeVar("T")
 
@@ -25,15 +26,7 @@ async def read_json(request: web.Request, cls: type[T]) -> T:
 
     Raises WrongType, TooLarge, BodyTimeout, BadRequest for what is no JSON object, Invalid with every fault.
     """
-    inbound = request[INBOUND]
-    kind = inbound.header(b"content-type").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise WrongType(f"The body has the type application/json, not {kind or 'none'}.")
-    try:
-        async with asyncio.timeout(SECONDS):
-            body = await _read(inbound)
-    except TimeoutError:
-        raise BodyTimeout from None
+    body = await _read_typed(request[INBOUND], "application/json")
     try:
         data = msgspec.json.decode(body)
     except RecursionError:
@@ -46,6 +39,26 @@ async def read_json(request: web.Request, cls: type[T]) -> T:
     if value is None:
         raise Invalid(*faults)
     return value
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form, the last of each name. Raises WrongType, TooLarge, BodyTimeout, BadRequest."""
+    body = await _read_typed(request[INBOUND], "application/x-www-form-urlencoded")
+    try:
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict"))
+    except ValueError:
+        raise BadRequest("The form is not well-formed, or not UTF-8.") from None
+
+
+async def _read_typed(inbound: Inbound, wanted: str) -> bytes:
+    kind = inbound.header(b"content-type").partition(";")[0].strip().lower()
+    if kind != wanted:
+        raise WrongType(f"The body has the type {wanted}, not {kind or 'none'}.")
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await _read(inbound)
+    except TimeoutError:
+        raise BodyTimeout from None
 
 
 async def _read(inbound: Inbound) -> bytes:

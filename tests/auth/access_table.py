@@ -73,7 +73,12 @@ TABLE = (
     Row(("POST",), ("/api/token",), ("manage",), note="never more than its maker has, nor longer"),
     Row(("DELETE",), ("/api/tokens/{jti}",), ("manage",)),
     Row(("POST",), ("/api/login", "/api/logout")),
-    Row(("GET", "HEAD"), ("/",), ANY),
+    Row(("GET", "HEAD"), ("/", "/recordings/"), ANY),
+    Row(("GET", "HEAD"), ("/recordings/s",), ("subscribe",), own=True),
+    Row(("GET", "HEAD"), ("/recordings/s/play", "/play"), note="what they play decides"),
+    Row(("GET", "HEAD"), ("/tokens/",), ("manage",)),
+    Row(("POST",), ("/login", "/logout")),
+    Row(("GET", "HEAD"), ("/login", "/tools/player.html", "/tools/debugger.html", "/tools/dash.html")),
     Row(("GET", "HEAD"), ("/assets/{hash}/{name}", "/healthz", "/readyz")),
 )
 

@@ -8,20 +8,17 @@ from aiohttp import web
 from attrs import frozen
 
 from liveman import forms
-from liveman.access import MANAGE, OPEN, PUBLISH, SUBSCRIBE, Identity, Rule, stream_name
+from liveman.access import MANAGE, OPEN, PUBLISH, SUBSCRIBE, Rule, stream_name
 from liveman.audit import audit
-from liveman.auth.credentials import cookie
 from liveman.auth.gate import Gate
-from liveman.errors import BadRequest, NotAllowed, NotAuthenticated
+from liveman.auth.logins import log_in, log_out
+from liveman.errors import BadRequest, NotAllowed
 from liveman.forms import Between
-from liveman.forwarded import client_of
 from liveman.json_body import read_json
 from liveman.middleware import INBOUND, Route, json_response
 
-__all__ = ["ALL", "LOGIN_SECONDS", "routes", "scope"]
+__all__ = ["routes", "scope"]
 
-ALL = MANAGE | PUBLISH | SUBSCRIBE
-LOGIN_SECONDS = 86_400
 _TOKENS = Rule(MANAGE)
 
 
@@ -63,26 +60,11 @@ def routes(gate: Gate) -> list[Route]:
         inbound = request[INBOUND]
         gate.count(inbound)
         asked = await read_json(request, Login)
-        name = asked.username if gate.passwords.has(asked.username) else "nobody"
-        inbound.identity = Identity(name)
-        try:
-            right = await gate.login(inbound, asked.username, asked.password)
-        except Exception:
-            audit(inbound, "login refused")
-            raise
-        if not right:
-            audit(inbound, "login failed")
-            raise NotAuthenticated("The name or the password is wrong.")
-        audit(inbound, "login")
-        token = gate.tokens.make(
-            stream="*", mode=ALL, expires_at=time.time() + LOGIN_SECONDS, subject=asked.username
-        )
-        scheme = client_of(inbound, gate.trusted).scheme
-        return _token(token, {"Set-Cookie": cookie(token, scheme=scheme, seconds=LOGIN_SECONDS)})
+        token, kept = await log_in(gate, inbound, asked.username, asked.password)
+        return _token(token, {"Set-Cookie": kept})
 
     async def logout(request: web.Request) -> web.Response:
-        scheme = client_of(request[INBOUND], gate.trusted).scheme
-        return web.Response(status=204, headers={"Set-Cookie": cookie("", scheme=scheme, seconds=0)})
+        return web.Response(status=204, headers={"Set-Cookie": log_out(gate, request[INBOUND])})
 
     async def make(request: web.Request) -> web.Response:
         inbound = request[INBOUND]

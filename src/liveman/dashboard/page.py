@@ -21,7 +21,7 @@ from liveman.hosted import Hosted
 from liveman.inbound import Answer, Inbound
 from liveman.middleware import INBOUND, Route
 
-__all__ = ["Asked", "Page", "PageView", "Pages", "View"]
+__all__ = ["Asked", "Page", "PageView", "Pages", "View", "place"]
 
 
 @frozen
@@ -109,16 +109,18 @@ class Pages:
             if not inbound.segments:
                 # The root of an application below a prefix, without its slash.
                 raise web.HTTPPermanentRedirect(inbound.path.rpartition("/")[2] + "/")
-            asked = _place(inbound, page.path)
+            asked = place(inbound, page.path)
             if inbound.method == "GET" and _wants(inbound, "text/event-stream"):
                 return await self._follow(inbound, page, asked)
-            view = await page.view(asked)
-            headers = {**_HEADERS, "Content-Security-Policy": _policy(page.connects(), page.embeddable)}
-            return web.Response(
-                status=view.status, text=self.render(view, asked), content_type="text/html", headers=headers
-            )
+            policy = _policy(page.connects(), page.embeddable)
+            return self.response(await page.view(asked), asked, policy=policy)
 
         return Route("GET", page.path, show, page.rule, refusal=self.refuse)
+
+    def response(self, view: View, asked: Asked, *, policy: str = "") -> web.Response:
+        headers = {**_HEADERS, "Content-Security-Policy": policy or _policy()}
+        text = self.render(view, asked)
+        return web.Response(status=view.status, text=text, content_type="text/html", headers=headers)
 
     def render(self, view: View, asked: Asked) -> str:
         def asset(name: str) -> str:
@@ -133,7 +135,7 @@ class Pages:
         None: it is no browser that asks."""
         if not _wants(inbound, "text/html") and not _wants(inbound, "text/event-stream"):
             return None
-        asked = _place(inbound)
+        asked = place(inbound)
         status, headers = error.status, dict(error.headers)
         if status == 401 and inbound.method in ("GET", "HEAD"):
             status = 303
@@ -195,8 +197,8 @@ def _wants(inbound: Inbound, kind: str) -> bool:
     return kind in inbound.header(b"accept").lower()
 
 
-def _place(inbound: Inbound, pattern: str = "") -> Asked:
-    """What was asked for. Raises BadPath."""
+def place(inbound: Inbound, pattern: str = "") -> Asked:
+    """What was asked for, at a path of this pattern. Raises BadPath."""
     names = pattern.strip("/").split("/")
     try:
         segments = {

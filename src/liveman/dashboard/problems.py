@@ -30,8 +30,8 @@ def problems(nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: st
             Problem(
                 "bad",
                 f"The database does not answer: {database}",
-                "Start it again, or correct database.url. Streams go on meanwhile, but nothing can be changed "
-                "that has to be kept: nodes, drains, revoked tokens and the index of recordings.",
+                "Start it again, or correct database.url. Streams go on meanwhile, but what has to be kept "
+                "cannot change: nodes, drains, revoked tokens and the index of recordings.",
             )
         )
     if not nodes:

@@ -1,6 +1,6 @@
 """All pages, and what belongs to them."""
 
-from liveman.dashboard import overview, recordings, tokens
+from liveman.dashboard import links, login, overview, recordings, tokens
 from liveman.dashboard.assets import Assets
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Pages
@@ -9,7 +9,12 @@ from liveman.middleware import Refusal, Route
 __all__ = ["routes"]
 
 #: Each has ``pages(dashboard)``.
-_ROOMS = (overview, recordings, tokens)
+_ROOMS = (
+    overview,
+    recordings,
+    tokens,
+    login,
+)
 
 
 def routes(dashboard: Dashboard) -> tuple[list[Route], Refusal]:
@@ -17,4 +22,4 @@ def routes(dashboard: Dashboard) -> tuple[list[Route], Refusal]:
     assets = Assets()
     pages = Pages(dashboard.live, assets, closed=dashboard.gate.closed)
     shown = [pages.route(page) for room in _ROOMS for page in room.pages(dashboard)]
-    return [*shown, assets.route()], pages.refuse
+    return [*shown, *login.routes(dashboard, pages), *links.routes(pages), assets.route()], pages.refuse
