@@ -17,9 +17,7 @@ BUNDLED = {"dash.js": b"export{", "qr.js": b"export{", "third-party.txt": b"dash
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
     """Built from a copy: a build leaves its traces in the folder."""
     copy, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    shutil.copytree(
-        ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__")
-    )
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
     code = f"from setuptools.build_meta import build_wheel; build_wheel({str(wheels)!r})"

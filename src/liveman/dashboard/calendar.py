@@ -11,9 +11,7 @@ __all__ = ["Cell", "Day", "Month", "day_text", "day_title", "month_of", "parse_d
 
 Day = tuple[int, int, int]
 
-_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+_MONTHS = ("January February March April May June July August September October November December").split()
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 _FORM = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})", re.ASCII)
 
