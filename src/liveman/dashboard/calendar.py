@@ -11,8 +11,9 @@ __all__ = ["Cell", "Day", "Month", "day_text", "day_title", "month_of", "parse_d
 
 Day = tuple[int, int, int]
 
-_MONTHS = ("January February March April May June July August September October November December").split()
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+_MONTHS = ["January", "February", "March", "April", "May", "June"]
+_MONTHS += ["July", "August", "September", "October", "November", "December"]
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _FORM = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})", re.ASCII)
 
 
@@ -45,7 +46,7 @@ def parse_day(text: str) -> Day:
     """Of ``2026-11-21``. Raises ValueError for what is no day."""
     found = _FORM.fullmatch(text)
     year, month, day = map(int, found.groups()) if found else (0, 0, 0)
-    if not (1970 <= year and 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]):
+    if not (year >= 1970 and 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]):
         raise ValueError("must be a day such as 2026-11-21 (UTC)")
     return year, month, day
 

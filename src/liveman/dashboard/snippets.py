@@ -51,7 +51,7 @@ _FFMPEG = Snippet(
     "ffmpeg",
     "FFmpeg",
     "publish",
-    "FFmpeg 8 or newer, built with OpenSSL, GnuTLS or another library for DTLS. input.mp4 stands for any input.",
+    "FFmpeg 8 or newer with the muxer whip. input.mp4 stands for any input.",
     (
         Field(
             "Command",

@@ -78,7 +78,7 @@ async function check(url) {
       ? "The token in the link is no good, or no longer."
       : "It is not known who you are: log in, or use a link with a token.",
     403: "You may not watch this stream.",
-    404: "This recording is not there: it may have been deleted since the link was made.",
+    404: "This recording is not there. It may have been deleted, or has only just begun.",
   };
   document.getElementById("login").hidden = answer.status !== 401;
   const problem = await answer.json().catch(() => ({}));
