@@ -112,8 +112,8 @@ class Pages:
             asked = place(inbound, page.path)
             if inbound.method == "GET" and _wants(inbound, "text/event-stream"):
                 return await self._follow(inbound, page, asked)
-            policy = _policy(page.connects(), page.embeddable)
-            return self.response(await page.view(asked), asked, policy=policy)
+            view = await page.view(asked)
+            return self.response(view, asked, policy=_policy(page.connects(), page.embeddable))
 
         return Route("GET", page.path, show, page.rule, refusal=self.refuse)
 
