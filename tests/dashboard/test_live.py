@@ -78,7 +78,7 @@ async def test_what_a_page_shows_is_sent_at_once_and_when_the_nodes_have_changed
         async with listening(client) as response:
             first = await message(response)
             assert first["event"] == "live"
-            assert first["title"] == "Overview \N{EN DASH} Liveman"
+            assert first["title"] == "Overview · Liveman"
             assert first["html"].lstrip().startswith("<h1>Overview</h1>")
             assert "</main>" not in first["html"]
             node.say(b"data: " + body(stream("x", ["p"]), stream("y", ["q"])) + b"\n\n")
