@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 from random import random
@@ -196,11 +196,19 @@ class Cluster:
             random=_below,
         )
 
-    def preview(self, kind: Kind, stream: str, nodes: Sequence[str] = ()) -> Decision:
-        """What would be decided for a session now, relays included."""
-        decision = self.place(kind, stream, nodes=nodes)
+    def preview(
+        self,
+        kind: Kind,
+        stream: str,
+        nodes: Sequence[str] = (),
+        *,
+        random: Callable[[int], int] = _below,
+    ) -> Decision:
+        """What would be decided for a session now, relays included. ``random`` chooses among equals."""
+        state, at = self.state, time.time()
+        decision = placement.place(state, kind, stream, nodes=nodes, at=at, random=random)
         if kind == "subscribe" and decision.refusal == "full":
-            return self.plan_relay(stream, nodes=nodes)
+            return cascade.plan(state, stream, max_depth=self._max_depth, nodes=nodes, at=at, random=random)
         return decision
 
     def reserve(self, alias: str, role: Role, stream: str) -> str:
