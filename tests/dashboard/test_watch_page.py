@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, Response, Route, expect
 from auth.issuing import SECRET, compact, hs256
 from liveman import create_app
 from liveman.access import PUBLISH, SUBSCRIBE
-from liveman.config import Auth, Cluster, Liveion, NodeConfig, Secret
+from liveman.config import Account, Auth, Cluster, Liveion, NodeConfig, Secret
 from liveman.demo.client import publish
 from liveman.demo.nodes import buildin_nodes
 from liveman.demo.pictures import MovingPicture
@@ -202,6 +202,23 @@ async def test_a_token_in_the_fragment_opens_the_stream_and_goes_nowhere_else(
     assert f"{url}/session/cam/" in " ".join(asked)
     assert not [each for each in asked if good in each.partition("#")[0]]
     assert good not in caplog.text and "/watch/cam" in caplog.text
+
+
+async def test_who_logs_in_publishes_and_watches_without_a_token(browser: Browser) -> None:
+    """From the page that wants a token there is a way to the login and back."""
+    auth = Auth(accounts=(Account("ann", Secret("her password")),))
+    async with mounted(auth=auth) as url, new_page(browser, f"{url}/publish/cam") as page:
+        await page.get_by_role("button", name="Start").click()
+        await says(page, "A token is needed")
+        await page.get_by_role("link", name="Log in").click()
+        await page.get_by_label("Name").fill("ann")
+        await page.get_by_label("Password").fill("her password")
+        await page.get_by_role("button", name="Log in").click()
+        await page.wait_for_url("**/publish/cam")
+        await start(page)
+        viewer = await page.context.new_page()
+        await viewer.goto(f"{url}/watch/cam")
+        await playing(viewer)
 
 
 async def test_another_sites_frame_plays_silently_until_somebody_wants_sound(browser: Browser) -> None:
