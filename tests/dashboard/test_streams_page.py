@@ -289,6 +289,23 @@ async def test_a_recording_can_be_begun_and_ended(says: bytes, badge: bool, butt
         assert ("Recorded at n0 for 2 h 1 min." in page.words) == badge
 
 
+async def test_what_nobody_publishes_offers_no_recording() -> None:
+    async with looking(body(stream("cam", [], ["v"]))) as browser:
+        page = await browser.see("streams/cam")
+        assert forms(page) == {"../api/streams/cam", "../api/streams/cam/sessions/v"}
+
+
+async def test_among_equal_nodes_the_page_names_always_the_same() -> None:
+    """Where chance decides, it would be another one each time, and the page never quiet."""
+    waiting = body(stream("cam", [], ["v"]))
+    async with looking(waiting, waiting, waiting) as browser:
+        seen = {
+            (await browser.see("streams/cam")).first("section", aria_labelledby="why").words
+            for _ in range(12)
+        }
+        assert len(seen) == 1
+
+
 async def test_a_node_that_does_not_tell_whether_it_records_delays_nothing() -> None:
     async def never(_writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
