@@ -6,9 +6,11 @@ STAMP := .venv/installed
 # comes by npm), and what the benchmarks put beside Liveman.
 DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster chromium:chromium npm:npm
 BROWSER := tests/browser/node_modules/.package-lock.json
+# What the dashboard takes from npm: bundled, and kept out of git.
+BUNDLE := src/liveman/dashboard/static/dash.js
 BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster
 
-.PHONY: install demo test test-long check bench clean
+.PHONY: install dashboard demo wheel test test-long check bench clean
 
 install: $(STAMP)
 
@@ -18,19 +20,33 @@ $(STAMP): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,check]'
 	@touch $@
 
+dashboard: $(BUNDLE)
+
+$(BUNDLE): frontend/package-lock.json frontend/build.mjs
+	@./.ci/packages npm:npm
+	npm ci --prefix frontend --ignore-scripts --no-audit --no-fund --loglevel=error
+	node frontend/build.mjs
+	@touch $@
+
+# Without npm too: the pages that miss something say so.
 demo: install
-	@$(BIN)/liveman demo
+	@if ! command -v npm >/dev/null; then echo "Without npm: recordings cannot be played in the dashboard."; \
+	else $(MAKE) --silent dashboard || echo "Recordings cannot be played in the dashboard, as it was not built."; fi
+	@$(BIN)/liveman demo $(ARGS)
+
+wheel: install $(BUNDLE)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 $(BROWSER): tests/browser/package-lock.json
 	@./.ci/packages $(DEBIAN)
 	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-test: install $(BROWSER)
+test: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)
 	$(BIN)/python -m pytest -m "not long"
 
-test-long: install $(BROWSER)
+test-long: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)
 	$(BIN)/python -m pytest -m long --timeout 900
 
@@ -42,9 +58,10 @@ check: install
 
 bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
-	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice; do \
+	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice dashboard; do \
 	  echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || missed="$$missed $$each"; \
 	done; [ -z "$$missed" ] || { echo "Not as wanted:$$missed"; exit 1; }
 
 clean:
-	rm -rf .venv tests/browser/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv tests/browser/node_modules frontend/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f $(addprefix src/liveman/dashboard/static/,dash.js qr.js third-party.txt)

@@ -25,7 +25,6 @@ GROUND = {
     "inbound",
     "json_body",
     "logs",
-    "metrics",
     "middleware",
     "paths",
     "plain",
@@ -48,7 +47,20 @@ ROOMS: dict[str, set[str]] = {
     "dashboard": {"auth", "cluster", "database", "ice", "net4mqtt", "proxy", "recording"},
 }
 #: At the top: they may import all, and only those at the top may import them.
-TOP = {"app", "cli", "cli_agent", "cli_recordings", "cli_token", "front", "server", "__main__", ""}
+TOP = {
+    "app",
+    "cli",
+    "cli_agent",
+    "cli_demo",
+    "cli_recordings",
+    "cli_token",
+    "discovery",
+    "front",
+    "metrics",
+    "server",
+    "__main__",
+    "",
+}
 
 PURE = {
     "liveman.access",
@@ -74,6 +86,7 @@ PURE = {
     "liveman.ice.rewrite",
     "liveman.cluster.cascade",
     "liveman.cluster.wire",
+    "liveman.cluster.node",
     "liveman.cluster.snapshot",
     "liveman.cluster.state",
     "liveman.cluster.health",

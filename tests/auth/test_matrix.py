@@ -119,7 +119,7 @@ async def refusal(client: ClientSession, method: str, path: str, who: Who) -> in
         signalling = re.match(r"/(api/)?wh[ie]p/", path)
         headers["Content-Type"] = "application/sdp" if signalling else "application/json"
     data = OFFER if method == "POST" else None
-    async with client.request(method, path, headers=headers, data=data) as got:
+    async with client.request(method, path, headers=headers, data=data, allow_redirects=False) as got:
         turned_away = got.status in (401, 403)
         if got.status == 404 and "/session/" in path:
             turned_away = method == "HEAD" or "the one that Location named" in await got.text()

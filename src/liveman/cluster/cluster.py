@@ -17,7 +17,8 @@ from liveman.cluster.client import Client, Connector
 from liveman.cluster.decision import Decision
 from liveman.cluster.journal import Journal
 from liveman.cluster.lists import Lists
-from liveman.cluster.state import Kind, Node, NodeState, Role, State
+from liveman.cluster.node import Node, Way
+from liveman.cluster.state import Kind, NodeState, Role, State
 from liveman.cluster.watch import Timing, Watcher
 from liveman.errors import ConfigError, Conflict, Fault, NodeError
 from liveman.logs import get_logger
@@ -46,10 +47,10 @@ class Cluster:
         nodes: Sequence[Node],
         *,
         options: config.Cluster,
-        connector: Connector | None = None,
+        connector: Connector = lambda _: None,
         timing: Timing | None = None,
     ) -> None:
-        """`connector` gives the way to a node (without it: TCP); `timing` is for tests."""
+        """`connector` gives the way to a node that cannot be dialled; `timing` is for tests."""
         self._timing = timing or Timing(poll=options.poll_interval_ms / 1000)
         self._state = State()
         self.client = Client(
@@ -237,6 +238,19 @@ class Cluster:
         """A request did not reach the node: it is suspect, and probed at once."""
         if watcher := self._watchers.get(alias):
             watcher.request_failed(reason)
+
+    def node_may_be_back(self, alias: str) -> None:
+        """Somebody says so: it is asked soon."""
+        self._watchers[alias].look_again()
+
+    def node_reported(self, alias: str, streams: bytes) -> None:
+        """A node has told of its streams by itself, as it would answer when asked for them."""
+        self._watchers[alias].reported(streams)
+
+    def set_way(self, alias: str, way: Way) -> None:
+        """How it stands with the way to a node."""
+        self._state.nodes[alias].way = way
+        self.changes.mark()
 
     def node_answered(self, alias: str) -> None:
         """A request reached the node, whatever the answer was."""

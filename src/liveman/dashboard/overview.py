@@ -32,7 +32,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
             "streams": len(cluster.state.streams),
             # Each has an end at either side.
             "relays": -(-sum(node.relays for node in nodes) // 2),
-            "recorded": len(dashboard.recordings.recorder.recorded),
+            "recorded": len(dashboard.recordings.recorder.running),
             "now": now,
             "curves": {name: curve(history.values(name)) for name in _CURVES},
         }

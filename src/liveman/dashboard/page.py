@@ -87,8 +87,9 @@ class Page:
 class Pages:
     """Makes routes of pages."""
 
-    def __init__(self, live: Live, assets: Assets, *, closed: bool) -> None:
-        """``closed``: whether a request must say who asks; where it need not, each page warns of that."""
+    def __init__(self, live: Live, assets: Assets, *, closed: bool, accounts: bool) -> None:
+        """closed: whether a request must say who asks; where it need not, each page warns of that. accounts:
+        whether somebody can log in."""
         self._live = live
         self._assets = assets
         self._jinja = Environment(
@@ -100,7 +101,7 @@ class Pages:
             auto_reload=False,
         )
         self._jinja.filters.update({name: getattr(words, name) for name in words.__all__})
-        self._jinja.globals["closed"] = closed
+        self._jinja.globals.update(closed=closed, accounts=accounts)
 
     def route(self, page: Page) -> Route:
         async def show(request: web.Request) -> web.StreamResponse:
@@ -112,8 +113,8 @@ class Pages:
             asked = place(inbound, page.path)
             if inbound.method == "GET" and _wants(inbound, "text/event-stream"):
                 return await self._follow(inbound, page, asked)
-            policy = _policy(page.connects(), page.embeddable)
-            return self.response(await page.view(asked), asked, policy=policy)
+            view = await page.view(asked)
+            return self.response(view, asked, policy=_policy(page.connects(), page.embeddable))
 
         return Route("GET", page.path, show, page.rule, refusal=self.refuse)
 

@@ -87,6 +87,10 @@ class Index:
         """The streams that have recordings, by name."""
         return [str(row["stream"]) for row in await self._ask("streams")]
 
+    async def days(self, stream: str) -> list[tuple[int, int, int]]:
+        """Year, month and day of each day (UTC) on which a recording of a stream began, in order."""
+        return [(row["year"], row["month"], row["day"]) for row in await self._ask("days", stream)]
+
     async def page(
         self,
         stream: str,

@@ -47,6 +47,10 @@ WITH RECURSIVE known (stream) AS (
 )
 SELECT stream FROM known WHERE stream IS NOT NULL ORDER BY stream;
 
+-- name: days
+-- The days on which a stream's recordings began, in order.
+SELECT year, month, day FROM recordings WHERE stream = $1 ORDER BY year, month, day;
+
 -- name: page
 -- A stream's recordings that began from $2 to $3, the newest first, after the one that $4 to $6 name.
 SELECT node, stream, record, start_us, end_us, duration_ms, mpd_path, status, bytes

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -66,11 +66,6 @@ class Recorder:
         """Recordings go on at their nodes."""
         await self._tasks.__aexit__(kind, error, trace)
 
-    @property
-    def recorded(self) -> frozenset[str]:
-        """The streams whose recordings this instance looks after."""
-        return frozenset(self._running)
-
     async def start(self, stream: str, alias: str | None = None) -> Running:
         """Record a stream where it is published; where it is recorded already, what runs.
 
@@ -100,6 +95,11 @@ class Recorder:
                     await self._stop(node, stream)
                     stopped = True
             return stopped
+
+    @property
+    def running(self) -> Mapping[str, Running]:
+        """What this instance has begun or looks after, by stream; nobody is asked."""
+        return self._running
 
     async def status(self, stream: str) -> Running | None:
         """The recording of a stream that runs now, if there is one. Raises NodeError."""
