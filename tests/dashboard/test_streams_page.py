@@ -94,7 +94,7 @@ async def test_when_nobody_publishes_it_says_how_to_begin() -> None:
     async with looking(b"[]") as browser:
         page = await browser.see(STREAMS)
         assert "Nobody publishes." in page.words
-        assert page.has("a", href="../publish/camera")
+        assert page.has("a", href="../publish/")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,7 +163,14 @@ async def test_a_streams_page_tells_where_it_comes_from_and_goes_to() -> None:
         listed = [each.words for each in page.first("details", id="way-in-words").every("li")]
         assert listed == ["n0: the publisher is here, 2 viewers", "n1: by a relay from n0, 1 viewer"]
         links = {each["href"] for each in page.every("a")}
-        assert {"../watch/cam", "../publish/cam", "../nodes/n0", "../nodes/n1", "../streams/"} <= links
+        assert {
+            "../watch/cam",
+            "../publish/cam",
+            "../recordings/cam",
+            "../nodes/n0",
+            "../nodes/n1",
+            "../streams/",
+        } <= links
 
 
 async def test_sessions_have_their_role_node_state_age_and_bitrate() -> None:
