@@ -214,6 +214,18 @@ async def test_shared_links_of_the_original_play(browser: Browser, recorded: Rec
         assert shown.complaints == []
 
 
+@pytest.mark.parametrize("form", ["{path}", "/live/api/record/object/{path}"])
+async def test_a_recording_plays_below_a_prefix(
+    browser: Browser, recorded: Recorded, tmp_path: Path, form: str
+) -> None:
+    host = web.Application()
+    host.add_subapp("/live", create_app(config(tmp_path, FsStorage(root=str(recorded.folder)))))
+    path = f"/live/play?mpd={quote(form.format(path=recorded.row['mpd_path']), safe='')}#token={token('*')}"
+    async with serving(host, "127.0.0.1:0") as url, tab(browser, url, path) as shown:
+        await shown.reaches(lambda s: s["at"] > 0.2 and s["pictures"] > 2)
+        assert shown.complaints == []
+
+
 @pytest.mark.parametrize(
     ("mpd", "cookie", "words"),
     [
