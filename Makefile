@@ -58,7 +58,7 @@ check: install
 
 bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
-	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice; do \
+	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice dashboard; do \
 	  echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || missed="$$missed $$each"; \
 	done; [ -z "$$missed" ] || { echo "Not as wanted:$$missed"; exit 1; }
 

@@ -2,7 +2,8 @@
 
 told.py PORT NODES STREAMS SESSIONS
 
-A POST to /change gives one session of one node another id, on one node after another.
+A POST to /change gives one session of one node another id, and lets a viewer of it come, or go again, on one
+node after another.
 """
 
 import json
@@ -31,13 +32,13 @@ def session() -> dict[str, object]:
     }
 
 
-def stream(node: int, number: int) -> dict[str, object]:
+def stream(node: int, number: int, viewers: int = SESSIONS - 1) -> dict[str, object]:
     stats = {"bytes": 123_456_789, "packets": 123_456, "bitrate": 2_500_000}
     return {
         "id": f"stream-{node}-{number}",
         "createdAt": 1_719_326_206_862,
         "publish": {"leaveAt": 0, "sessions": [session()]},
-        "subscribe": {"leaveAt": 0, "sessions": [session() for _ in range(SESSIONS - 1)]},
+        "subscribe": {"leaveAt": 0, "sessions": [session() for _ in range(viewers)]},
         "codecs": [{"kind": "video", "codec": "VP8", "fmtp": ""}],
         "provisioned": False,
         "onDemand": False,
@@ -47,6 +48,8 @@ def stream(node: int, number: int) -> dict[str, object]:
 
 
 TOLD = [[stream(node, number) for number in range(STREAMS)] for node in range(NODES)]
+MORE = [0] * NODES
+"""Viewers that have come to a node and not gone yet."""
 TURNS = cycle(range(NODES))
 
 
@@ -71,7 +74,8 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def change(_request: web.Request) -> web.Response:
     node = next(TURNS)
-    TOLD[node][0]["publish"] = {"leaveAt": 0, "sessions": [session()]}
+    MORE[node] = 1 - MORE[node]
+    TOLD[node][0] = stream(node, 0, SESSIONS - 1 + MORE[node])
     for response in LISTENERS[node]:
         await response.write(event(node))
     return web.Response(status=HTTPStatus.NO_CONTENT)

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 
 from liveman.cluster.state import NodeState
 
-__all__ = ["HEIGHT", "KEPT", "SECONDS", "History", "Sample", "path", "sample"]
+__all__ = ["HEIGHT", "KEPT", "SECONDS", "Curve", "History", "Sample", "curve", "sample"]
 
 #: Between two samples.
 SECONDS = 5.0
@@ -58,15 +58,23 @@ class History:
         return [getattr(each, name) for each in self.samples]
 
 
-def path(values: Sequence[float]) -> str:
-    """The area under a curve, from 0 to a little over its highest value; the newest is at the right.
+@frozen
+class Curve:
+    """The area under one figure of all samples, as SVG draws it; the newest is at the right."""
 
-    It is closed outside of what is seen, so that only the curve has a line.
-    """
+    left: int
+    """Where the oldest sample is, of `KEPT`."""
+    path: str
+    """From there, and from 0 to a little over the highest value. It is closed outside of what is seen there,
+    so that only the curve has a line."""
+
+
+def curve(values: Sequence[float]) -> Curve:
+    """``values``: at most `KEPT`."""
     if not values:
-        return ""
+        return Curve(KEPT, "")
     most = max(*values, 1e-9) * 1.1
     heights = [round((HEIGHT - 1) * (1 - value / most)) for value in values]
     steps = "".join(f"l1 {then - now}" for now, then in pairwise(heights))
-    left, floor = KEPT - len(values), HEIGHT + 3
-    return f"M{left} {floor}V{heights[0]}{steps}h3V{floor}z"
+    floor = HEIGHT + 3
+    return Curve(KEPT - len(values), f"M-3 {floor}V{heights[0]}h3{steps}h4V{floor}z")

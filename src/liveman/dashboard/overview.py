@@ -5,7 +5,7 @@ from collections import Counter
 
 from liveman.access import READ_ALL
 from liveman.dashboard.dashboard import Dashboard
-from liveman.dashboard.history import path, sample
+from liveman.dashboard.history import curve, sample
 from liveman.dashboard.page import Asked, Page, View
 from liveman.dashboard.problems import problems
 
@@ -34,7 +34,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
             "relays": -(-sum(node.relays for node in nodes) // 2),
             "recorded": len(dashboard.recordings.recorder.running),
             "now": now,
-            "paths": {name: path(history.values(name)) for name in _CURVES},
+            "curves": {name: curve(history.values(name)) for name in _CURVES},
         }
         return View("overview.html", values)
 

@@ -5,6 +5,6 @@ const form = document.getElementById("login");
 const next = new URL(form.elements.next.value.slice(1), new URL(document.documentElement.dataset.root, location.href));
 
 if (!document.getElementById("problem")) {
-  const response = await fetch(next, { method: "HEAD", redirect: "manual", cache: "no-store" });
+  const response = await fetch(next, { method: "HEAD", headers: { Accept: "text/html" }, redirect: "manual", cache: "no-store" });
   if (response.ok) location.replace(next);
 }

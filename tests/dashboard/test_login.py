@@ -1,0 +1,123 @@
+"""Logging in and out by forms."""
+
+import pytest
+
+from auth.asking import bearer
+from dashboard.browsing import CLOSED, browsing, get, post
+from liveman.config import Auth, Secret
+from liveman.dashboard.login import own_page
+
+ANN = {"username": "ann", "password": "her password"}
+
+
+@pytest.mark.parametrize("prefix", ["", "/live"])
+async def test_one_logs_in_and_goes_on_where_one_was(prefix: str) -> None:
+    async with browsing(auth=CLOSED, prefix=prefix) as client:
+        page = await get(client, "login?next=/%3Fa=1")
+        assert page.status == 200
+        assert 'value="/?a=1"' in page.text
+        answer = await post(client, "login", next="/?a=1", **ANN)
+        assert (answer.status, answer.headers["Location"]) == (303, "./?a=1")
+        assert "HttpOnly; SameSite=Strict" in answer.headers["Set-Cookie"]
+        overview = await get(client, "")
+        assert overview.status == 200
+        assert "<bdi>ann</bdi>" in overview.text
+
+
+async def test_after_logging_out_one_is_nobody() -> None:
+    async with browsing(auth=CLOSED) as client:
+        await post(client, "login", **ANN)
+        assert (await get(client, "")).status == 200
+        answer = await post(client, "logout")
+        assert (answer.status, answer.headers["Location"]) == (303, "./login")
+        assert (await get(client, "")).status == 303
+
+
+async def test_a_wrong_password_is_told_in_the_form_which_still_knows_the_way_back() -> None:
+    async with browsing(auth=CLOSED) as client:
+        answer = await post(client, "login", next="/nodes/", username="ann", password="wrong")
+        assert answer.status == 401
+        assert "The name or the password is wrong." in answer.text
+        assert 'value="/nodes/"' in answer.text
+        assert "Set-Cookie" not in answer.headers
+        assert "wrong</" not in answer.text.replace("is wrong.</", "")
+
+
+async def test_too_many_guesses_are_told_so() -> None:
+    async with browsing(auth=CLOSED) as client:
+        for _ in range(12):
+            answer = await post(client, "login", username="ann", password="wrong")
+        assert answer.status == 429
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "try again later" in answer.text
+
+
+@pytest.mark.parametrize("path", ["login", "logout"])
+async def test_other_sites_log_nobody_in_or_out(path: str) -> None:
+    async with browsing(auth=CLOSED) as client:
+        answer = await post(client, path, {"Sec-Fetch-Site": "cross-site"}, **ANN)
+        assert answer.status == 403
+        assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "application/json"}, {"Content-Type": "text/plain"}])
+async def test_what_is_no_form_is_refused(headers: dict[str, str]) -> None:
+    async with browsing(auth=CLOSED) as client:
+        async with client.post("login", data=b"{}", headers=headers) as response:
+            assert response.status == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"username=%ff", 400), (b"username=\xff", 400), (b"x=" + b"x" * 70_000, 413)]
+)
+async def test_a_form_that_is_not_well_formed_is_refused(body: bytes, status: int) -> None:
+    async with browsing(auth=CLOSED) as client:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        async with client.post("login", data=body, headers=headers) as response:
+            assert response.status == status
+
+
+async def test_where_there_is_no_account_the_login_says_how_to_add_one() -> None:
+    async with browsing(auth=Auth(tokens=(Secret("a-static-token"),))) as client:
+        page = await get(client, "login")
+        assert "[[auth.accounts]]" in page.text
+        assert "<form" not in page.text
+
+
+async def test_with_a_token_in_the_header_nobody_needs_to_log_in() -> None:
+    async with browsing(auth=CLOSED) as client:
+        assert (await get(client, "", bearer())).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/nodes/", "/streams/a%20b?x=1&y=%2F", "/streams/a:b", "/?q=//x"])
+def test_pages_of_ours_are_gone_back_to(path: str) -> None:
+    assert own_page(path) == path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nodes/",
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "/../outside",
+        "/a/../../b",
+        "/%2e%2e/x",
+        "/x\r\nSet-Cookie: a=b",
+        "/x\tb",
+        "/\N{RIGHT-TO-LEFT OVERRIDE}",
+        '/"><script>',
+        "/a b",
+        "/x#y",
+        "/%zz",
+        "/login",
+        "/logout",
+        "/login?next=/login",
+    ],
+)
+def test_nothing_else_is(text: str) -> None:
+    assert own_page(text) == "/"

@@ -1,0 +1,66 @@
+"""What is wrong, the worst first, each with what to do."""
+
+import pytest
+
+from liveman.cluster.state import Node, NodeState, State
+from liveman.dashboard.problems import problems
+
+
+def nodes(*healths: str, pub_max: int = 10, draining: bool = False) -> list[NodeState]:
+    """Nodes n0, n1, … of these healths."""
+    state = State()
+    for i, health in enumerate(healths):
+        state.add(Node(f"n{i}", f"http://n{i}.example", pub_max=pub_max))
+        for _ in range({"new": 0, "up": 1, "suspect": 1, "down": 3}[health]):
+            state.happened(f"n{i}", "success" if health == "up" else "failure")
+        state.drain(f"n{i}", draining)
+    return list(state.nodes.values())
+
+
+def told(nodes: list[NodeState], ice: dict[str, str] = {}, database: str = "") -> list[str]:  # noqa: B006
+    return [each.what for each in problems(nodes, ice=ice, database=database)]
+
+
+def test_a_cluster_that_is_well_has_none() -> None:
+    assert told(nodes("up", "up")) == []
+
+
+def test_a_node_that_was_not_asked_yet_is_none() -> None:
+    assert told(nodes("up", "new")) == []
+
+
+def test_the_worst_comes_first() -> None:
+    found = problems(
+        nodes("up", "down", "suspect"), ice={"acme": "refused: 403"}, database="connection refused"
+    )
+    assert [each.kind for each in found] == ["bad", "bad", "warn", "warn"]
+    assert [each.what.split()[:3] for each in found] == [
+        ["The", "database", "does"],
+        ["Node", "n1", "is"],
+        ["The", "ICE", "provider"],
+        ["Node", "n2", "did"],
+    ]
+    assert "connection refused" in found[0].what
+    assert "http://n1.example" in found[1].remedy
+    assert found[1].page == ("nodes", "n1")
+    assert "refused: 403" in found[2].what
+    assert "[extra_ice.acme]" in found[2].remedy
+    assert all(each.remedy for each in found)
+
+
+def test_many_nodes_that_are_down_are_one_problem() -> None:
+    (what,) = told(nodes("up", *["down"] * 100))
+    assert what == "100 nodes are down: n1, n2, n3 and 97 more."
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ([], "There is no node yet"),
+        (nodes("up", "up", pub_max=0), "No node has a place for another publisher."),
+        (nodes("up", draining=True), "All nodes that are up are being drained"),
+    ],
+)
+def test_where_nobody_new_can_publish_that_is_said(there: list[NodeState], expected: str) -> None:
+    (what,) = told(there)
+    assert what.startswith(expected)
