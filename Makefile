@@ -32,7 +32,7 @@ $(BUNDLE): frontend/package-lock.json frontend/build.mjs
 demo: install
 	@if ! command -v npm >/dev/null; then echo "Without npm: recordings cannot be played in the dashboard."; \
 	else $(MAKE) --silent dashboard || echo "Recordings cannot be played in the dashboard, as it was not built."; fi
-	@$(BIN)/liveman demo
+	@$(BIN)/liveman demo $(ARGS)
 
 wheel: install $(BUNDLE)
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .

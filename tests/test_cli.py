@@ -185,11 +185,13 @@ def test_it_says_its_version(tmp_path: Path) -> None:
     assert re.fullmatch(r"liveman, version \d+\.\d+\.\d+\n", run("--version", cwd=tmp_path).stdout)
 
 
-def test_the_demo_decodes_frames_and_ends(tmp_path: Path) -> None:
-    done = run("demo", "--once", cwd=tmp_path)
+@pytest.mark.parametrize(("options", "node"), [((), "buildin-2"), (("--net4mqtt",), "edge-2")])
+def test_the_demo_decodes_frames_and_ends(tmp_path: Path, options: tuple[str, ...], node: str) -> None:
+    done = run("demo", "--once", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"decoded ([1-9]\d+) frames", done.stdout)
-    assert "buildin-2" in done.stdout
+    assert node in done.stdout
+    assert done.stderr.count("\n") == 1, "but for the warning that there is no authentication"
     assert re.search(r"DASH player: http://\S+/demo/\d{4}/\d\d/\d\d/\d{10}/manifest.mpd\n", done.stdout)
     assert list(tmp_path.iterdir()) == []
 
@@ -220,13 +222,18 @@ def test_an_extra_that_is_not_installed_is_named(
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_demo_leaves_no_process_however_it_ends(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGKILL, ()), (signal.SIGKILL, ("--net4mqtt",))],
+)
+def test_the_demo_leaves_no_process_however_it_ends(
+    tmp_path: Path, number: signal.Signals, options: tuple[str, ...]
+) -> None:
     """Ctrl-C, a polite end, and the hard one."""
-    with running("demo", cwd=tmp_path) as process:
+    with running("demo", *options, cwd=tmp_path) as process:
         read_until(process, "Ctrl-C ends everything")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) == 3
+        assert len(children) == 3 + len(options)
         process.send_signal(number)
         code = process.wait(10)
         assert code == (-9 if number == signal.SIGKILL else 0)

@@ -25,7 +25,6 @@ GROUND = {
     "inbound",
     "json_body",
     "logs",
-    "metrics",
     "middleware",
     "paths",
     "plain",
@@ -48,7 +47,20 @@ ROOMS: dict[str, set[str]] = {
     "dashboard": {"auth", "cluster", "database", "ice", "net4mqtt", "proxy", "recording"},
 }
 #: At the top: they may import all, and only those at the top may import them.
-TOP = {"app", "cli", "cli_agent", "cli_recordings", "cli_token", "front", "server", "__main__", ""}
+TOP = {
+    "app",
+    "cli",
+    "cli_agent",
+    "cli_demo",
+    "cli_recordings",
+    "cli_token",
+    "discovery",
+    "front",
+    "metrics",
+    "server",
+    "__main__",
+    "",
+}
 
 PURE = {
     "liveman.access",
@@ -72,7 +84,9 @@ PURE = {
     "liveman.ice.server",
     "liveman.ice.link",
     "liveman.ice.rewrite",
+    "liveman.cluster.cascade",
     "liveman.cluster.wire",
+    "liveman.cluster.node",
     "liveman.cluster.snapshot",
     "liveman.cluster.state",
     "liveman.cluster.health",
@@ -88,6 +102,9 @@ PURE = {
     "liveman.net4mqtt.topic",
     "liveman.net4mqtt.tunnel",
     "liveman.net4mqtt.window",
+    "liveman.dashboard.rows",
+    "liveman.dashboard.tables",
+    "liveman.dashboard.tree",
     "liveman.demo.cutting",
     "liveman.demo.manifest",
     "liveman.dashboard.history",

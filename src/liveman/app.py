@@ -3,9 +3,9 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from aiohttp import http_parser, web
@@ -36,6 +36,7 @@ from liveman.ice import provider
 from liveman.ice.broker import Broker
 from liveman.ice.provider import IceProvider
 from liveman.logs import get_logger
+from liveman.metrics import routes as metrics_routes
 from liveman.middleware import LISTENING, Route, json_response, mount
 from liveman.proxy.attempts import Attempts
 from liveman.proxy.forward import Forwarder
@@ -47,6 +48,9 @@ from liveman.recording.recordings import Recordings
 from liveman.recording.routes import routes as recording_routes
 from liveman.recording.storage import storage_for
 from liveman.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    from liveman.discovery import Discovery
 
 __all__ = ["create_app", "load_config"]
 
@@ -132,6 +136,7 @@ def create_app(
             *object_routes(rooms.objects, stream_of=rooms.recordings.stream_of),
             *recording_routes(rooms.recordings),
             *rooms.health_routes(),
+            *metrics_routes(rooms.cluster, rooms.broker, rooms.discovery, public=config.metrics.public),
             *pages,
         ],
         nowhere=nowhere,
@@ -182,16 +187,26 @@ class _Rooms:
     objects: Objects = field(init=False)
     recordings: Recordings = field(init=False)
     dashboard: Dashboard = field(init=False)
+    discovery: "Discovery | None" = field(default=None, init=False)
     database: Database | None = field(default=None, init=False)
     tasks: TaskOwner = field(factory=TaskOwner, init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
         self.trusted = parse_networks(config.http.trusted_proxies)
-        self.cluster = Cluster([Node.from_config(node) for node in config.nodes], options=config.cluster)
+        self.cluster = Cluster(
+            [Node.from_config(node) for node in config.nodes],
+            options=config.cluster,
+            connector=lambda node: self.discovery.connector(node) if self.discovery else None,
+        )
         self.registry = Registry(self.cluster)
+        if config.net4mqtt.mqtt_url:
+            # It brings two libraries with it, which nobody else needs.
+            from liveman.discovery import Discovery
+
+            self.discovery = Discovery(config.net4mqtt, self.cluster, self.registry)
         self.relays = Relays(self.cluster, config.cascade)
-        self.upstream = Upstream(dial_tcp)
+        self.upstream = Upstream(self._dial if self.discovery else dial_tcp)
         self.broker = Broker(
             _providers(config.extra_ice, self.ice_providers),
             timeout_ms=config.extra_ice.timeout_ms,
@@ -263,6 +278,8 @@ class _Rooms:
             # After all that are declared, which win.
             await self.registry.load(Store(self.database))
             await stack.enter_async_context(self.broker)
+            if self.discovery is not None:
+                await stack.enter_async_context(self.discovery)
             await stack.enter_async_context(self.cluster)
             await stack.enter_async_context(self.registry)
             await stack.enter_async_context(self.relays)
@@ -274,6 +291,14 @@ class _Rooms:
             await stack.enter_async_context(self.gate.revocations.kept_in(self.database))
             await stack.enter_async_context(self.dashboard)
             yield
+
+    async def _dial(
+        self, url: str, factory: Callable[[], asyncio.BaseProtocol]
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        """The way to a node for clients' signalling."""
+        if self.discovery is not None and self.discovery.leads_to(url):
+            return await self.discovery.dial(url, factory)
+        return await dial_tcp(url, factory)
 
     async def _start_buildin_nodes(self, stack: AsyncExitStack) -> None:
         from liveman.demo.nodes import buildin_nodes

@@ -2,17 +2,15 @@
 
 import sys
 from importlib.metadata import version
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
 from liveman import logs, settings
 from liveman.app import create_app, inspect, load_config
 from liveman.cli_agent import agent
+from liveman.cli_demo import demo
 from liveman.cli_recordings import recordings
 from liveman.cli_token import token
-from liveman.config import Config, Database, ExtraIce, FsStorage, Liveion, Recorder, RecordSync, Secret
 from liveman.errors import ConfigError, LivemanError
 from liveman.ice.installed import installed
 from liveman.server import forever, run, serving
@@ -70,15 +68,6 @@ def providers() -> None:
         click.echo(line.rstrip() + (f"\n  cannot be used: {problem}" if problem else ""))
 
 
-@_liveman.command()
-@click.option("--once", is_flag=True, help="End after the check: 0 if frames were decoded.")
-def demo(once: bool) -> None:
-    """A cluster on this machine: three built-in nodes, a test picture, and a viewer."""
-    logs.configure("warn")
-    with TemporaryDirectory(prefix="liveman-demo-") as folder:
-        sys.exit(run(_demo(Path(folder), once)))
-
-
 @_liveman.command("hash-password")
 def hash_password() -> None:
     """Print the argon2id hash of a password, for [[auth.accounts]].
@@ -98,6 +87,7 @@ def hash_password() -> None:
 
 
 _liveman.add_command(agent)
+_liveman.add_command(demo)
 _liveman.add_command(recordings)
 _liveman.add_command(token)
 
@@ -138,21 +128,3 @@ async def _serve(path: str | None, verbose: int) -> int:
         log.info("liveman serves", url=url, nodes=len(config.nodes) + config.liveion.count)
         await forever()
     return 0
-
-
-async def _demo(folder: Path, once: bool) -> int:
-    """Serve a cluster of built-in nodes, and walk a publisher and a viewer through it."""
-    from liveman.demo.nodes import need_aiortc
-
-    need_aiortc()
-    from liveman.demo.tour import tour
-
-    config = Config(
-        database=Database(url=Secret(f"sqlite://{folder}/liveman.db?mode=rwc")),
-        extra_ice=ExtraIce(ice_servers=({"urls": ["stun:stun.l.google.com:19302"]},)),
-        liveion=Liveion(count=3, sub_max=1),
-        recorder=Recorder(storage=FsStorage(root=str(folder / "recordings"))),
-        record_sync=RecordSync(enabled=True, tick_ms=1000),
-    )
-    async with serving(create_app(config), "127.0.0.1:8888", else_any_port=True) as url:
-        return await tour(url, say=click.echo, stay=None if once else forever)

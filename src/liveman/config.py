@@ -28,6 +28,7 @@ __all__ = [
     "Http",
     "Liveion",
     "Log",
+    "Metrics",
     "Net4mqtt",
     "NodeConfig",
     "OssStorage",
@@ -113,13 +114,28 @@ class Net4mqtt:
     mqtt_url: Annotated[Secret, forms.optional(forms.mqtt_url)] = Secret()
     """``mqtt://[user:password@]host:port/prefix?client_id=…``, or mqtts, ws, wss; empty: not used."""
     alias: Annotated[str, forms.topic_level] = ""
-    """Liveman's own name in the topics; ``{alias}`` in the URL stands for it."""
-    listen: Annotated[str, forms.address] = "127.0.0.1:1077"
-    """Where the SOCKS5 listener waits."""
+    """Liveman's own name in the topics; ``{alias}`` in the URL stands for it. Empty: one made at random at
+    each start."""
+    listen: Annotated[str, forms.optional(forms.address)] = "127.0.0.1:1077"
+    """Where the SOCKS5 listener waits; empty: there is none."""
     domain: Annotated[str, forms.domain] = "net4mqtt.local"
     """Nodes whose host ends in it are reached through the broker."""
     token: Annotated[Secret, forms.optional(forms.token)] = Secret()
     """For discovered nodes that want one."""
+    ca: str = ""
+    """File of the authorities of the broker's certificate (PEM); empty: the system's."""
+    certificate: str = ""
+    """File of what the broker is shown (PEM), where it asks for a certificate."""
+    key: str = ""
+    """File of its key, where that is one of its own."""
+
+
+@frozen
+class Metrics:
+    """The page for Prometheus."""
+
+    public: bool = False
+    """Whether everyone may read it; else whoever may read the lists."""
 
 
 @frozen
@@ -309,6 +325,7 @@ class Config:
     extra_ice: ExtraIce = ExtraIce()
     cascade: Cascade = Cascade()
     net4mqtt: Net4mqtt = Net4mqtt()
+    metrics: Metrics = Metrics()
     database: Database = Database()
     recorder: Recorder = Recorder()
     auto_record: AutoRecord = AutoRecord()

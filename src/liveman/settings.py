@@ -10,11 +10,22 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import attrs
 from cattrs import Converter
 
-from liveman.config import Config, ExtraIce, FsStorage, Http, OssStorage, S3Storage, Secret, Storage
+from liveman.config import (
+    Config,
+    ExtraIce,
+    FsStorage,
+    Http,
+    Net4mqtt,
+    OssStorage,
+    S3Storage,
+    Secret,
+    Storage,
+)
 from liveman.database_url import database_url
 from liveman.errors import ConfigError, Fault
 from liveman.logs import LEVELS
@@ -25,9 +36,6 @@ __all__ = ["describe", "find_file", "read", "structure"]
 
 #: Where the file is looked for when none is named, as the original does.
 PLACES = ("./liveman.toml", "/etc/live777/liveman.toml")
-
-#: Sections that are validated, and have no effect until their part of Liveman is there.
-WITHOUT_EFFECT = ("net4mqtt",)
 
 _LARGEST = 1024 * 1024
 
@@ -55,7 +63,7 @@ def read(path: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
 
 def structure(data: Mapping[str, Any]) -> tuple[Config | None, list[Fault], list[str]]:
     """The configuration (None when there are faults), every fault, and every warning."""
-    warnings = [f"[{name}] has no effect yet" for name in WITHOUT_EFFECT if name in data]
+    warnings: list[str] = []
     data = dict(data)
     if isinstance(data.get("liveion"), list):
         del data["liveion"]
@@ -210,10 +218,29 @@ def _conflicts(data: Mapping[str, Any]) -> Iterator[Fault]:
         if other != index:
             problem = "is the alias" if taken == alias else "has by chance the session tag"
             yield Fault(f"nodes[{index}].alias", f"{problem} of nodes[{other}] too; change one")
+    match data.get("net4mqtt"):
+        case {"mqtt_url": str(url), **others} if url:
+            domain = others.get("domain", Net4mqtt().domain)
+            yield from _tls_through_tunnel(nodes, f".{domain}".lower())
     match data.get("liveion"):
         case {"count": int(count), "address": str(address)} if count > 1:
             if re.search(r":0*[1-9][0-9]*$", address):
                 yield Fault("liveion.address", "names one port for several nodes; write port 0, or count = 1")
+
+
+def _tls_through_tunnel(nodes: Any, domain: str) -> Iterator[Fault]:
+    for index, node in enumerate(nodes if isinstance(nodes, list) else []):
+        match node:
+            case {"url": str(url)} if url.startswith("https:") and _host(url).endswith(domain):
+                problem = "leads through the MQTT broker, where there is no TLS of the node; write http://"
+                yield Fault(f"nodes[{index}].url", problem)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _auth_conflicts(auth: Mapping[str, Any]) -> Iterator[Fault]:

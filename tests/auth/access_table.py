@@ -73,6 +73,7 @@ TABLE = (
     Row(("POST",), ("/api/token",), ("manage",), note="never more than its maker has, nor longer"),
     Row(("DELETE",), ("/api/tokens/{jti}",), ("manage",)),
     Row(("POST",), ("/api/login", "/api/logout")),
+    Row(("GET", "HEAD"), ("/metrics",), ANY, note="nothing, with `metrics.public`"),
     Row(("GET", "HEAD"), ("/", "/recordings/"), ANY),
     Row(("GET", "HEAD"), ("/recordings/s",), ("subscribe",), own=True),
     Row(("GET", "HEAD"), ("/recordings/s/play", "/play"), note="what they play decides"),

@@ -11,8 +11,9 @@ from cluster.fake import body, session, stream
 from liveman.cluster import cascade
 from liveman.cluster.cascade import Relay, depths, idle, loose, lost, relays
 from liveman.cluster.decision import Decision
+from liveman.cluster.node import Node
 from liveman.cluster.placement import place
-from liveman.cluster.state import Node, State
+from liveman.cluster.state import State
 from liveman.secret import build_session_id
 from support.transcript import parse
 

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.fake import EVENTS_HEAD, FakeNode, answer, as_json, fake_node, hang, until
 from liveman.cluster.client import Client, Listing, NoEvents
-from liveman.cluster.state import Node
+from liveman.cluster.node import Node
 from liveman.config import Secret
 from liveman.errors import NodeError, NodeTimeout, NodeUnreachable
 

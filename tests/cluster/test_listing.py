@@ -8,7 +8,8 @@ import pytest
 
 from cluster.fake import body, data, session, stream
 from liveman.cluster import listing
-from liveman.cluster.state import Node, State
+from liveman.cluster.node import Node
+from liveman.cluster.state import State
 from liveman.cluster.wire import Strategy
 from liveman.config import Secret
 

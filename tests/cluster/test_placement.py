@@ -7,8 +7,9 @@ import pytest
 
 from cluster.fake import body, data, session, stream
 from liveman.cluster.decision import CANDIDATES, Candidate, Decision
+from liveman.cluster.node import Node
 from liveman.cluster.placement import place
-from liveman.cluster.state import Kind, Node, State
+from liveman.cluster.state import Kind, State
 from liveman.cluster.wire import Strategy
 
 UP, SUSPECT, DOWN = 0, 1, 3

@@ -3,7 +3,8 @@
 import pytest
 
 from cluster.fake import body, data, session, stream
-from liveman.cluster.state import FULL, PENDING_SECONDS, Node, State
+from liveman.cluster.node import Node
+from liveman.cluster.state import FULL, PENDING_SECONDS, State
 from liveman.config import NodeConfig, Secret
 from liveman.errors import NodeError
 

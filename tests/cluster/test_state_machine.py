@@ -9,8 +9,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from cluster.fake import body, session, stream
 from liveman.cluster.cascade import depths, idle, lost, plan, relays
+from liveman.cluster.node import Node
 from liveman.cluster.placement import place
-from liveman.cluster.state import FULL, PENDING_SECONDS, Kind, Node, Role, State
+from liveman.cluster.state import FULL, PENDING_SECONDS, Kind, Role, State
 
 ALIASES = ("a", "b", "c")
 STREAMS = ("x", "y")

@@ -480,7 +480,9 @@ async def test_it_is_known_how_each_provider_does(kind: type[Provider]) -> None:
     async with running({"p": kind(lease), "bad": Provider(start=failing(OSError("no such host")))}) as broker:
         first, second = broker.status
         assert (first.name, first.works, first.problem, first.problem_at) == ("p", True, "", None)
-        assert (second.works, second.problem[:7]) == (False, "OSError")
+        assert (second.started, second.works, second.problem[:7]) == (False, False, "OSError")
+        assert (first.started, first.vendor) == (True, kind.__name__)
+        assert first.way == ("computes" if kind is Immediate else "asked")
         for good in (False, True):
             before = time.time()
             await broker.servers(REQUEST)

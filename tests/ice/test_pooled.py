@@ -88,7 +88,7 @@ async def test_leases_are_fetched_before_anyone_asks_and_handed_out_once_each() 
         assert set(vendor.asked) == {IceRequest("ahead")}
         turned = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(turned.set_result, None)
-        assert broker.status[0].held == 4
+        assert (broker.status[0].way, broker.status[0].held) == ("pooled", 4)
         assert {url for _ in range(4) for url in await targets(broker)} == {f"turn:v{n}" for n in range(4)}
         assert not turned.done()
         assert await targets(broker) == ["turn:v4"], "what was taken is fetched anew"

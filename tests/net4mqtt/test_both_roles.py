@@ -214,21 +214,43 @@ async def test_the_least_used_connection_makes_room(
             assert {transport.arriving[-3] for transport in far._carrier} == {"a", "c"}
 
 
-async def test_there_are_not_more_connections_to_an_agent_than_it_keeps(broker: Mosquitto) -> None:
+async def test_who_wants_one_connection_too_many_waits_for_another_to_end(broker: Mosquitto) -> None:
+    """In turn, and those who give up take nothing with them. Other agents' are not concerned."""
     async with local(broker.url) as side:
-        transports = [(await side.create_connection(asyncio.Protocol, "a"))[0] for _ in range(120)]
-        with pytest.raises(OSError, match="120 connections"):
-            await side.create_connection(asyncio.Protocol, "a")
-        transports[0].close()
+        transports = [(await side.create_connection(asyncio.Protocol, "a"))[0] for _ in range(64)]
+        assert not transports[0].get_extra_info("wanted")
+        late = [asyncio.create_task(side.create_connection(asyncio.Protocol, "a")) for _ in range(3)]
+        await holds(lambda: transports[0].get_extra_info("wanted"))
         await side.create_connection(asyncio.Protocol, "b")
-        await side.create_connection(asyncio.Protocol, "a")
+        late[0].cancel()
+        transports[0].close()
+        await late[1]
+        assert not late[2].done()
+        await broker.stop()
+        with pytest.raises(OSError, match="not connected"):
+            await late[2]
+        assert not side._slots._agents
+
+
+async def test_a_crowd_gets_its_answers_through_few_connections(broker: Mosquitto) -> None:
+    async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:
+        most = 0
+
+        async def one() -> None:
+            nonlocal most
+            async with session(side) as client, client.post("/echo", data=b"x") as answer:
+                most = max(most, len(far._carrier))
+                assert await answer.read() == b"x"
+
+        await asyncio.gather(*(one() for _ in range(300)))
+        assert most <= 64
 
 
 async def test_urls_in_the_domain_mean_agents(broker: Mosquitto) -> None:
     async with local(broker.url) as side, agent(broker.url, 1, "Node-7"):
         await holds(lambda: bool(side.agents))
         assert side.agent_of("http://node-7.net4mqtt.local:7777") == "Node-7"
-        assert side.agent_of("http://other.net4mqtt.local") == "other"
+        assert side.agent_of("http://Other.NET4MQTT.local") == "Other"
         assert side.agent_of("http://127.0.0.1:7777") is None
         with pytest.raises(OSError, match="no agent"):
             await side.create_connection(asyncio.Protocol, "a+b")

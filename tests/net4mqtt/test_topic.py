@@ -82,7 +82,7 @@ def test_a_presence_of_more_than_five_bytes_is_there(presence: bytes, online: bo
     ("host", "agent"),
     [
         ("node-0.net4mqtt.local", "node-0"),
-        ("Node-0.NET4mqtt.local", "node-0"),
+        ("Node-0.NET4mqtt.local", "Node-0"),
         ("a.b.net4mqtt.local", "a"),
         (".net4mqtt.local", None),
         ("net4mqtt.local", None),

@@ -34,6 +34,7 @@ class Seen(Local):
             lambda agent: self.events.append(("appear", agent)),
             lambda agent: self.events.append(("vanish", agent)),
             lambda agent, snapshot: self.snapshots.update({agent: snapshot}),
+            lambda: None,
         )
         token = secrets.token_bytes(3)
         super().__init__(address(url), alias=alias, domain="net4mqtt.local", reports=reports, token=token)

@@ -12,7 +12,8 @@ from attrs import frozen
 
 from liveman.cluster import wire
 from liveman.cluster.decision import CANDIDATES, Candidate, Decision
-from liveman.cluster.state import Node, NodeState, State, StreamOnNode
+from liveman.cluster.node import Node
+from liveman.cluster.state import NodeState, State, StreamOnNode
 from liveman.config import CascadeMode
 
 __all__ = ["Relay", "again", "depths", "idle", "left_behind", "loose", "lost", "plan", "relays"]

@@ -16,7 +16,7 @@ from aiohttp import hdrs
 from attrs import field, frozen
 from yarl import URL
 
-from liveman.cluster.state import Node
+from liveman.cluster.node import Node
 from liveman.cluster.wire import MAX_BYTES
 from liveman.errors import NodeError, NodeTimeout, NodeUnreachable
 from liveman.logs import get_logger
@@ -25,7 +25,8 @@ __all__ = ["LARGE", "Client", "Connector", "Listing", "NoEvents", "Reply", "join
 
 log = get_logger("liveman.cluster")
 
-Connector = Callable[[Node], aiohttp.BaseConnector]
+#: The way to a node; None: it is dialled as all others.
+Connector = Callable[[Node], aiohttp.BaseConnector | None]
 
 #: What takes so many bytes that a thread does it better.
 LARGE = 256 * 1024
@@ -70,12 +71,12 @@ class Reply:
 
 
 class Client:
-    """An async context that holds the connections. Without `connector` all nodes share one."""
+    """An async context that holds the connections. Nodes without a way of their own share one."""
 
     def __init__(
         self,
         *,
-        connector: Connector | None = None,
+        connector: Connector = lambda _: None,
         connect: float,
         total: float,
         retries: tuple[float, ...],
@@ -86,6 +87,9 @@ class Client:
         self._endless = aiohttp.ClientTimeout(total=None, connect=connect)
         self._retries = retries
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        """By the node's alias; those of "" are shared."""
+        self._shared: set[str] = set()
+        """The nodes that have none of their own."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,6 +102,7 @@ class Client:
 
     async def forget(self, alias: str) -> None:
         """Close the connections that only this node has; requests on them fail."""
+        self._shared.discard(alias)
         if session := self._sessions.pop(alias, None):
             await session.close()
 
@@ -265,10 +270,13 @@ class Client:
                 yield answer
 
     def _session(self, node: Node) -> aiohttp.ClientSession:
-        key = node.alias if self._connector else ""
+        key = "" if node.alias in self._shared else node.alias
         session = self._sessions.get(key)
         if session is None:
-            connector = self._connector(node) if self._connector else aiohttp.TCPConnector(limit=0)
+            connector = self._connector(node) if key else aiohttp.TCPConnector(limit=0)
+            if connector is None:
+                self._shared.add(node.alias)
+                return self._session(node)
             session = self._sessions[key] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),

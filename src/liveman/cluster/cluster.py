@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 from random import random
@@ -17,7 +17,8 @@ from liveman.cluster.client import Client, Connector
 from liveman.cluster.decision import Decision
 from liveman.cluster.journal import Journal
 from liveman.cluster.lists import Lists
-from liveman.cluster.state import Kind, Node, NodeState, Role, State
+from liveman.cluster.node import Node, Way
+from liveman.cluster.state import Kind, NodeState, Role, State
 from liveman.cluster.watch import Timing, Watcher
 from liveman.errors import ConfigError, Conflict, Fault, NodeError
 from liveman.logs import get_logger
@@ -46,10 +47,10 @@ class Cluster:
         nodes: Sequence[Node],
         *,
         options: config.Cluster,
-        connector: Connector | None = None,
+        connector: Connector = lambda _: None,
         timing: Timing | None = None,
     ) -> None:
-        """`connector` gives the way to a node (without it: TCP); `timing` is for tests."""
+        """`connector` gives the way to a node that cannot be dialled; `timing` is for tests."""
         self._timing = timing or Timing(poll=options.poll_interval_ms / 1000)
         self._state = State()
         self.client = Client(
@@ -195,11 +196,19 @@ class Cluster:
             random=_below,
         )
 
-    def preview(self, kind: Kind, stream: str, nodes: Sequence[str] = ()) -> Decision:
-        """What would be decided for a session now, relays included."""
-        decision = self.place(kind, stream, nodes=nodes)
+    def preview(
+        self,
+        kind: Kind,
+        stream: str,
+        nodes: Sequence[str] = (),
+        *,
+        random: Callable[[int], int] = _below,
+    ) -> Decision:
+        """What would be decided for a session now, relays included. ``random`` chooses among equals."""
+        state, at = self.state, time.time()
+        decision = placement.place(state, kind, stream, nodes=nodes, at=at, random=random)
         if kind == "subscribe" and decision.refusal == "full":
-            return self.plan_relay(stream, nodes=nodes)
+            return cascade.plan(state, stream, max_depth=self._max_depth, nodes=nodes, at=at, random=random)
         return decision
 
     def reserve(self, alias: str, role: Role, stream: str) -> str:
@@ -229,6 +238,19 @@ class Cluster:
         """A request did not reach the node: it is suspect, and probed at once."""
         if watcher := self._watchers.get(alias):
             watcher.request_failed(reason)
+
+    def node_may_be_back(self, alias: str) -> None:
+        """Somebody says so: it is asked soon."""
+        self._watchers[alias].look_again()
+
+    def node_reported(self, alias: str, streams: bytes) -> None:
+        """A node has told of its streams by itself, as it would answer when asked for them."""
+        self._watchers[alias].reported(streams)
+
+    def set_way(self, alias: str, way: Way) -> None:
+        """How it stands with the way to a node."""
+        self._state.nodes[alias].way = way
+        self.changes.mark()
 
     def node_answered(self, alias: str) -> None:
         """A request reached the node, whatever the answer was."""

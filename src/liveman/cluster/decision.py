@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from liveman.cluster.state import Node
+from liveman.cluster.node import Node
 
 __all__ = ["CANDIDATES", "Action", "Candidate", "Decision", "Refusal", "decision_row"]
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["NEW", "Event", "Health", "Status", "after", "retry_after"]
+__all__ = ["NEW", "UNSEEN", "Event", "Health", "Status", "after", "retry_after"]
 
 Status = Literal["up", "suspect", "down"]
 Event = Literal["success", "failure"]
@@ -34,6 +34,9 @@ class Health:
 
 #: A node that was not asked yet.
 NEW = Health("suspect", 0)
+
+#: A node that somebody else has told of, which may long be gone: it must answer first.
+UNSEEN = Health("down", FATAL)
 
 
 def after(health: Health, event: Event) -> Health:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from attrs import asdict
 from msgspec import Raw
 
 from liveman.cluster.state import NodeState, State, StreamOnNode
@@ -51,6 +52,8 @@ def node_row(state: NodeState) -> dict[str, Any]:
         row["strategy"] = Raw(state.strategy.raw)
     if state.version is not None:
         row["version"] = state.version
+    if state.way is not None:
+        row["net4mqtt"] = asdict(state.way)
     return row
 
 

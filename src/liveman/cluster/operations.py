@@ -12,8 +12,8 @@ from liveman.access import MANAGE, Rule
 from liveman.audit import audit
 from liveman.cluster import listing, streams
 from liveman.cluster.cluster import Cluster
+from liveman.cluster.node import Node
 from liveman.cluster.registry import Registry
-from liveman.cluster.state import Node
 from liveman.config import NodeConfig
 from liveman.json_body import read_json
 from liveman.middleware import INBOUND, Route

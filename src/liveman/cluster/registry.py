@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.drain import Drain, Drains, drain_row
-from liveman.cluster.state import Node
+from liveman.cluster.node import Node
 from liveman.cluster.store import Store
 from liveman.database import Leadership
 from liveman.errors import Conflict, NotFound
@@ -34,6 +34,8 @@ class Registry:
         self._tasks = TaskOwner()
         self._told: set[str] = set()
         """What was warned of already."""
+        self._kept_drains: dict[str, Drain] = {}
+        """What the database says, by alias: also of nodes that are not there now."""
         self._store: Store | None = None
         self._drains = Drains(cluster, Leadership())
 
@@ -84,6 +86,19 @@ class Registry:
             self._cluster.remove(alias)
         log.info("node was removed", node=alias)
 
+    def appear(self, node: Node) -> None:
+        """A node was discovered. Raises Conflict for an alias that is taken."""
+        self._cluster.add(node)
+        if drain := self._kept_drains.get(node.alias):
+            self._drains.start(drain)
+        log.info("node was discovered", node=node.alias, url=node.url)
+
+    def vanish(self, alias: str) -> None:
+        """A node that was discovered has gone; its drain is for when it comes back."""
+        self._drains.end(alias)
+        self._cluster.remove(alias)
+        log.info("node has left", node=alias)
+
     async def drain(self, alias: str, *, seconds: float | None, close: bool) -> dict[str, Any]:
         """Begin to drain a node, in the place of an older drain; ``seconds`` from now is its deadline."""
         async with self._changing:
@@ -92,6 +107,7 @@ class Registry:
             now = round(time.time(), 3)
             drain = Drain(alias, now, None if seconds is None else now + seconds, close)
             await self._kept.put_drain(drain)
+            self._kept_drains[alias] = drain
             self._drains.start(drain)
         return drain_row(drain, self._cluster.state)
 
@@ -109,6 +125,7 @@ class Registry:
             await self._catch_up()
             row = self.draining(alias)
             await self._kept.remove_drain(alias)
+            self._kept_drains.pop(alias, None)
             self._drains.end(alias)
         return row
 
@@ -123,7 +140,7 @@ class Registry:
     async def _catch_up(self) -> None:
         """Make the cluster what the database says."""
         nodes = await self._kept.nodes()
-        drains = {drain.alias: drain for drain in await self._kept.drains()}
+        drains = self._kept_drains = {drain.alias: drain for drain in await self._kept.drains()}
         self._match_nodes(nodes)
         for drain in self._drains.all():
             if drain.alias not in drains:

@@ -18,7 +18,8 @@ from liveman.cluster import cascade, wire
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.decision import Decision
 from liveman.cluster.journal import Entry
-from liveman.cluster.state import Kind, Node
+from liveman.cluster.node import Node
+from liveman.cluster.state import Kind
 from liveman.database import Leadership
 from liveman.errors import LivemanError, NodeError, NodeUnreachable, NoPlace
 from liveman.logs import get_logger
@@ -187,7 +188,8 @@ class Relays:
         if self.options.mode == "push":
             url = f"{self.public}/api/whip/{quote(destination.alias, safe='')}/{path}"
             return source, {"token": self._token(destination, "p", stream), "targetUrl": url}
-        if source.kind == "net4mqtt":  # Nobody but Liveman reaches it.
+        known = self.cluster.state.nodes.get(source.alias)
+        if known is not None and known.way is not None:  # Nobody but Liveman reaches it.
             url = f"{self.public}/api/whep/{quote(source.alias, safe='')}/{path}"
             return destination, {"token": self._token(source, "s", stream), "sourceUrl": url}
         token = f"Bearer {source.token.reveal()}" if source.token else ""

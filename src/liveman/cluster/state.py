@@ -7,16 +7,24 @@ monotonic.
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from typing import Literal
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from liveman.cluster import snapshot, wire
-from liveman.cluster.health import NEW, Event, Health, after
+from liveman.cluster.health import NEW, UNSEEN, Event, Health, after
+from liveman.cluster.node import Node, Way
 from liveman.cluster.snapshot import Kind, Role, Snapshot, StreamOnNode
-from liveman.config import NodeConfig, Secret
 
-__all__ = ["FULL", "PENDING_SECONDS", "Kind", "Node", "NodeState", "Place", "Role", "State", "StreamOnNode"]
+__all__ = [
+    "FULL",
+    "PENDING_SECONDS",
+    "Kind",
+    "NodeState",
+    "Place",
+    "Role",
+    "State",
+    "StreamOnNode",
+]
 
 #: How long a session counts that no snapshot has confirmed.
 PENDING_SECONDS = 10.0
@@ -26,23 +34,6 @@ Place = tuple[int, int, int, str]
 
 #: The rank of a node without a free place for a publisher; 0 is one that is up, 1 a suspect one.
 FULL = 2
-
-
-@frozen
-class Node:
-    """One live777 node, as it was declared."""
-
-    alias: str
-    url: str
-    token: Secret = field(factory=Secret)
-    mode: Literal["auto", "sse", "poll"] = "auto"
-    pub_max: int = 65_535
-    sub_max: int = 65_535
-    kind: Literal["config", "api", "net4mqtt", "demo"] = "config"
-
-    @classmethod
-    def from_config(cls, node: NodeConfig, kind: Literal["config", "api"] = "config") -> "Node":
-        return cls(node.alias, node.url, node.token, node.mode, node.pub_max, node.sub_max, kind)
 
 
 @define(eq=False)
@@ -66,6 +57,8 @@ class NodeState:
     version: str | None = None
     polled: float | None = None
     """How long the last poll took, seconds."""
+    way: Way | None = None
+    """None: it is dialled."""
     renamed: set[tuple[str, str]] = field(factory=set, repr=False)
     """Sessions (stream, id) that this node pushes to under another name; kept while it is down."""
     _body: bytes | None = field(default=None, repr=False)
@@ -115,7 +108,8 @@ class State:
         """When each pending session (alias, stream, id) expires, the earliest first."""
 
     def add(self, node: Node) -> None:
-        state = self.nodes[node.alias] = NodeState(node)
+        health = UNSEEN if node.kind == "net4mqtt" else NEW
+        state = self.nodes[node.alias] = NodeState(node, health)
         self._reorder(state)
 
     def remove(self, alias: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from liveman.cluster.drain import Drain
-from liveman.cluster.state import Node
+from liveman.cluster.node import Node
 from liveman.config import NodeConfig
 from liveman.database import Database, Leadership, Subscription
 from liveman.logs import get_logger

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from liveman.cluster.client import Reply
 from liveman.cluster.cluster import Cluster
-from liveman.cluster.state import Node
+from liveman.cluster.node import Node
 from liveman.errors import Conflict, NodeError, NodeRefusal, NodeUnreachable, NoPlace, NotFound
 
 __all__ = ["create_stream", "delete_stream", "kick"]

@@ -15,7 +15,8 @@ from attrs import frozen
 from liveman.cluster import snapshot, wire
 from liveman.cluster.client import LARGE, Client, Listing, NoEvents, joined
 from liveman.cluster.health import retry_after
-from liveman.cluster.state import Node, NodeState, State
+from liveman.cluster.node import Node
+from liveman.cluster.state import NodeState, State
 from liveman.errors import NodeError
 from liveman.logs import get_logger
 
@@ -89,6 +90,10 @@ class Watcher:
         self._describing = False
         self._told = ""
         """The status that was logged last."""
+        self._report: bytes | None = None
+        """What the node has told by itself, and was not taken in yet."""
+        self._reports = 0
+        """How often it did."""
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -119,6 +124,21 @@ class Watcher:
         if was_down:
             self._kick()
 
+    def look_again(self) -> None:
+        """The node may be back."""
+        if self._known.health.status != "up":
+            self._wake.set()
+
+    def reported(self, body: bytes) -> None:
+        """The node has told of its streams by itself. Its event stream, where it has one, says so too."""
+        self._reports += 1
+        if self._known.health.status == "down":
+            self._wake.set()  # Whether it answers is another question.
+        elif not self.listening:
+            waiting, self._report = self._report is not None, body
+            if not waiting:
+                self._start(f"report of {self._node.alias}", self._take_report())
+
     @property
     def listening(self) -> bool:
         """Whether the node has an event stream, and that is open."""
@@ -132,9 +152,13 @@ class Watcher:
         start = time.perf_counter()
         # After a failure the node may be another one by now, with the same names for other states.
         seen, self._seen = self._seen, None
+        reports = self._reports
         listing = await self._client.streams(self._node, seen)
         took = time.perf_counter() - start
-        await self._take(listing.body)
+        if reports == self._reports:
+            await self._take(listing.body)
+        else:
+            self._succeeded()  # What was reported meanwhile is newer.
         self._seen = listing
         self._known.polled = took
 
@@ -200,21 +224,34 @@ class Watcher:
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
-    async def _take(self, body: bytes) -> None:
-        """Take in what the node said, after all that it said before."""
+    async def _take(self, body: bytes, *, answered: bool = True) -> None:
+        """Take in what the node said, after all that it said before; ``answered``: because it was asked."""
         alias = self._node.alias
+        succeeded = self._succeeded if answered else self._changed
         if self._state.has(alias, body):
-            self._succeeded()
+            succeeded()
             return
         async with self._turn:
             if len(body) > LARGE:
                 found = await asyncio.to_thread(snapshot.read, body)
             else:
                 found = snapshot.read(body)
+            if not answered and self._known.health.status == "down":
+                return
             self._state.expire(time.monotonic())
             self._state.replace(alias, found)
-            self._succeeded()
+            succeeded()
             await asyncio.sleep(0)  # Others first, before the next one has its turn.
+
+    async def _take_report(self) -> None:
+        while self._report is not None:
+            body, reports = self._report, self._reports
+            try:
+                await self._take(body, answered=False)
+            except NodeError as error:
+                log.warning("node reports badly", node=self._node.alias, reason=error.detail)
+            if reports == self._reports:
+                self._report = None
 
     def _succeeded(self) -> None:
         alias = self._node.alias

@@ -1,6 +1,6 @@
 """All pages, and what belongs to them."""
 
-from liveman.dashboard import links, login, overview, recordings, tokens
+from liveman.dashboard import ice, links, login, nodes, overview, recordings, streams, tokens, watch
 from liveman.dashboard.assets import Assets
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Pages
@@ -9,12 +9,7 @@ from liveman.middleware import Refusal, Route
 __all__ = ["routes"]
 
 #: Each has ``pages(dashboard)``.
-_ROOMS = (
-    overview,
-    recordings,
-    tokens,
-    login,
-)
+_ROOMS = (overview, nodes, streams, recordings, watch, ice, tokens, login)
 
 
 def routes(dashboard: Dashboard) -> tuple[list[Route], Refusal]:

@@ -1,6 +1,6 @@
 """Numbers as people read them. All are filters of the templates."""
 
-__all__ = ["bitrate", "bytesize", "count", "duration", "share"]
+__all__ = ["age", "bitrate", "bytesize", "count", "duration", "milliseconds", "share"]
 
 _THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
 
@@ -30,6 +30,16 @@ def duration(seconds: float) -> str:
     first = next((at for at, (number, _) in enumerate(parts) if number), len(parts) - 1)
     shown = [each for each in parts[first : first + 2] if each[0] or len(parts) - 1 == first]
     return " ".join(f"{number} {unit}" for number, unit in shown)
+
+
+def age(seconds: float) -> str:
+    """As `duration`, but it changes only once a minute, so that a page does not for its sake alone."""
+    return "under 1 min" if seconds < 60 else duration(seconds - seconds % 60)
+
+
+def milliseconds(seconds: float) -> str:
+    """``12 ms``."""
+    return f"{count(seconds * 1000)} ms"
 
 
 def share(part: float, whole: float) -> str:

@@ -1,7 +1,7 @@
 """What `liveman demo` does and says: a test picture is published through Liveman, watched and recorded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import ClientError, ClientSession
@@ -19,19 +19,26 @@ FRAMES = 15
 PATIENCE = 20.0
 
 
-async def tour(url: str, *, say: Say, stay: Callable[[], Awaitable[object]] | None) -> int:
-    """Publish at ``url``, watch, record, leave; then ``stay`` as long as that takes. 0 when all went well."""
+async def tour(url: str, *, nodes: int, say: Say, stay: Callable[[], Awaitable[object]] | None) -> int:
+    """Publish at ``url``, once so many nodes are there, watch, record, leave; then ``stay`` as long as that
+    takes. 0 when all went well."""
     try:
         async with ClientSession(url) as api:
-            return await _tour(url, api, say, stay)
-    except (SignallingFailed, ClientError, OSError) as error:
+            return await _tour(url, api, await _nodes(api, nodes), say, stay)
+    except (SignallingFailed, ClientError, OSError) as error:  # OSError: TimeoutError too.
         say(f"That failed: {error or type(error).__name__}")
         return 1
 
 
-async def _tour(url: str, api: ClientSession, say: Say, stay: Callable[[], Awaitable[object]] | None) -> int:
+async def _tour(
+    url: str,
+    api: ClientSession,
+    nodes: Sequence[Mapping[str, Any]],
+    say: Say,
+    stay: Callable[[], Awaitable[object]] | None,
+) -> int:
     say(f"Liveman serves at {url}")
-    for node in await _get(api, "/api/nodes/"):
+    for node in nodes:
         say(f"  node {node['alias']} at {node['url']}: {node['status']}, sub_max {node['sub_max']}")
     async with await publish(f"{url}/whip/{STREAM}", [MovingPicture(), Tone()]) as publisher:
         say(f"Published a test picture as stream '{STREAM}': POST {url}/whip/{STREAM}")
@@ -67,6 +74,16 @@ def _guide(url: str, say: Say) -> None:
     say(f"The streams        {url}/api/streams/")
     say(f"Recordings         {url}/api/playback/{STREAM}")
     say("Ctrl-C ends everything.")
+
+
+async def _nodes(api: ClientSession, count: int) -> list[dict[str, Any]]:
+    """The nodes, once so many are up."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found: list[dict[str, Any]] = await _get(api, "/api/nodes/")
+            if [node["health"] for node in found] == ["up"] * count:
+                return found
+            await asyncio.sleep(0.1)
 
 
 async def _node_of(api: ClientSession, side: str) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal, Self
 
+from attrs import evolve
+
 from liveman.ice.pool import Counts
 from liveman.ice.pooled import Pooled
 from liveman.ice.provider import IceLease, IceProvider, IceRequest
@@ -48,7 +50,7 @@ class Broker:
     @property
     def status(self) -> list[Status]:
         """How each provider does, in the order of the configuration."""
-        return [source.status for source in self._all]
+        return [evolve(source.status, started=source in self._usable) for source in self._all]
 
     async def servers(self, request: IceRequest) -> tuple[IceServer, ...]:
         """The servers of all providers in the order of the configuration, but for those that fail.

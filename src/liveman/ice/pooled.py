@@ -22,6 +22,8 @@ _GRACE = 0.5
 class Pooled(Vendor):
     """Requests get the leases that wait; while one does, no request waits for the vendor."""
 
+    way = "pooled"
+
     def __init__(self, name: str, provider: IceProvider, owner: TaskOwner, *, min_life: float) -> None:
         super().__init__(name, provider, owner)
         self._pool: Pool[IceLease, asyncio.Future[IceLease | None]]

@@ -45,6 +45,10 @@ class Status:
     """How a provider does."""
 
     name: str
+    vendor: str
+    """The name of its class."""
+    way: Literal["computes", "asked", "pooled"]
+    """Whether leases are computed, asked for by each session, or fetched ahead of need."""
     works: bool
     """Whether what it was asked last went well; one that was never asked works."""
     problem: str
@@ -57,10 +61,14 @@ class Status:
     """Leases that wait for sessions; None: it holds none ahead."""
     wait: float
     """For how long it is not asked, as it failed too often, seconds."""
+    started: bool = True
+    """Whether its start went well; else it is never asked."""
 
 
 class Source:
     """One provider under its name."""
+
+    way: Literal["computes", "asked", "pooled"]
 
     def __init__(self, name: str, provider: IceProvider) -> None:
         self.name = name
@@ -76,7 +84,16 @@ class Source:
 
     @property
     def status(self) -> Status:
-        return Status(self.name, self._works, *self._problem, evolve(self.counts), self._held, self._wait)
+        return Status(
+            self.name,
+            type(self.provider).__name__,
+            self.way,
+            self._works,
+            *self._problem,
+            evolve(self.counts),
+            self._held,
+            self._wait,
+        )
 
     @property
     def _held(self) -> int | None:
@@ -156,6 +173,8 @@ class Source:
 
 class Immediate(Source):
     """It only computes: its lease needs no task."""
+
+    way = "computes"
 
     def at_once(self, request: IceRequest) -> IceLease | None:
         try:
@@ -265,6 +284,8 @@ class Vendor(Source):
 
 class Asked(Vendor):
     """It is asked for each request, while that waits."""
+
+    way = "asked"
 
     def __init__(self, name: str, provider: IceProvider, owner: TaskOwner) -> None:
         super().__init__(name, provider, owner)

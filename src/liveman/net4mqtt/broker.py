@@ -27,7 +27,7 @@ _STABLE_SECONDS = 10.0
 
 
 class Handler(Protocol):
-    """Who uses the broker. Nothing is called after the broker's context has been left."""
+    """Who uses the broker. Nothing is called once the broker's context is being left."""
 
     def connected(self) -> None:
         """The subscriptions hold; retained messages may have come before."""
@@ -113,10 +113,12 @@ class Broker:
         log.info("the broker is connected", broker=self._address)
         try:
             self._handler.connected()
-            return await link.lost
-        finally:
+            reason = await link.lost
             self._link, self.problem = None, "it is lost"
             self._handler.disconnected()
+            return reason
+        finally:
+            self._link, self.problem = None, "it is lost"
             await link.close()
 
     def _fail(self, problem: str) -> None:

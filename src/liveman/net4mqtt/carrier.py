@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 
 from liveman.logs import get_logger
+from liveman.net4mqtt.slots import Slots
 from liveman.net4mqtt.transport import TunnelTransport
 from liveman.net4mqtt.tunnel import Tunnels
 from liveman.net4mqtt.window import Window
@@ -31,12 +32,15 @@ class Carrier:
         publish: Callable[[str, bytes], None],
         writable: Callable[[], bool],
         mark_topic: Callable[[str, str], str],
+        slots: Slots | None = None,
     ) -> None:
         """``publish`` sends a message on a topic; ``writable``: whether it may now; ``mark_topic``: where a
-        peer gets what is a "mark" or an "echo"."""
+        peer gets what is a "mark" or an "echo"; ``slots``: one is taken for each connection that is opened,
+        and given back at its end."""
         self._publish = publish
         self._writable = writable
         self._mark_topic = mark_topic
+        self._slots = slots
         self._loop = asyncio.get_running_loop()
         self._tunnels: Tunnels[tuple[str, str]] = Tunnels()
         self._transports: dict[str, TunnelTransport] = {}
@@ -141,8 +145,13 @@ class Carrier:
     def wait_no_more(self, transport: TunnelTransport) -> None:
         self._waiting.discard(transport)
 
+    def wanted(self, transport: TunnelTransport) -> bool:
+        return self._slots is not None and self._slots.wanted(transport.peer)
+
     def forget(self, transport: TunnelTransport) -> None:
         del self._transports[transport.arriving]
+        if self._slots is not None:
+            self._slots.give(transport.peer)
         self._peers[transport.peer] -= 1
         if not self._peers[transport.peer]:
             del self._peers[transport.peer]

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -16,7 +15,8 @@ from liveman.net4mqtt.address import BrokerAddress
 from liveman.net4mqtt.broker import Broker
 from liveman.net4mqtt.carrier import Carrier
 from liveman.net4mqtt.link import Session
-from liveman.net4mqtt.topic import NONE, Topic, agent_of, is_online, local_filters, parse_topic
+from liveman.net4mqtt.slots import Slots
+from liveman.net4mqtt.topic import NONE, Topic, agent_of_url, is_online, local_filters, parse_topic
 from liveman.net4mqtt.transport import TunnelTransport
 
 __all__ = ["Local", "Reports"]
@@ -24,8 +24,10 @@ __all__ = ["Local", "Reports"]
 log = get_logger("liveman.net4mqtt")
 
 #: Connections to one agent at once; an agent drops the least recently used one of more than 128.
-_MOST = 120
-#: How often traffic that is another's is told of, seconds.
+_MOST = 64
+#: More agents than these are not listened to: whoever may publish on the broker can announce any number.
+_MOST_AGENTS = 10_000
+#: How often the same is told of what others do wrong, seconds.
 _TOLD_SECONDS = 60.0
 
 
@@ -39,6 +41,8 @@ class Reports:
     """It is gone, or nothing can be known of it any more."""
     report: Callable[[str, bytes], None]
     """An agent's own list of its streams has changed to this one, in JSON, of any size."""
+    turned: Callable[[], None]
+    """The broker was connected, or lost."""
 
 
 class Local:
@@ -62,21 +66,29 @@ class Local:
         # A source must be unique, also after a restart and among several of one alias.
         self._source = f"127.{token[0]}.{token[1]}.{token[2]}"
         self._port = 0
-        self._agents: set[str] = set()
+        self._agents: dict[str, str] = {}
+        """By themselves in lower case: names of hosts have none."""
         self._orphans: list[str] = []
-        self._told_at = -_TOLD_SECONDS
+        self._told_at: dict[str, float] = {}
+        self._slots = Slots(_MOST)
         self.broker = Broker(address, Session(local_filters(address.prefix, alias)), self, tls)
+
+    @property
+    def connections(self) -> int:
+        """Those that are open, to all agents."""
+        return len(self._carrier)
 
     @property
     def agents(self) -> frozenset[str]:
         """Those that have announced themselves."""
-        return frozenset(self._agents)
+        return frozenset(self._agents.values())
 
     async def __aenter__(self) -> Self:
         self._carrier = Carrier(
             self.broker.publish,
             lambda: self.broker.writable,
             lambda agent, kind: str(Topic(self._prefix, agent, self._alias, "iw", kind)),
+            self._slots,
         )
         await self.broker.__aenter__()
         return self
@@ -90,8 +102,8 @@ class Local:
 
     def agent_of(self, url: str) -> str | None:
         """The agent that a node's URL means; None: the node is not reached by us. Its port means nothing."""
-        agent = agent_of(urlsplit(url).hostname or "", self._domain)
-        return agent and next((known for known in self._agents if known.lower() == agent), agent)
+        agent = agent_of_url(url, self._domain)
+        return agent and self._known(agent)
 
     async def create_connection(
         self, factory: Callable[[], asyncio.BaseProtocol], agent: str
@@ -99,19 +111,30 @@ class Local:
         """Like the loop's own, to the one target of an agent. Raises OSError.
 
         The agent hears of the connection by the first bytes that are written; that it is not there shows in
-        that nothing comes.
+        that nothing comes. When too many connections to it are open, this waits until one ends.
         """
-        if not self.broker.connected:
-            raise OSError(errno.ENETUNREACH, f"the MQTT broker is not connected: {self.broker.problem}")
+        self._need_broker()
+        agent = self._known(agent)
         try:
             topic_level(agent)
         except ValueError:
             raise OSError(errno.EHOSTUNREACH, "no agent can have this id") from None
-        if self._carrier.count(agent) >= _MOST:
-            raise OSError(errno.EAGAIN, f"{_MOST} connections to this agent are open already")
-        arriving, leaving = self._topics(agent)
-        protocol = factory()
+        await self._slots.take(agent)
+        try:
+            self._need_broker()
+            arriving, leaving = self._topics(agent)
+            protocol = factory()
+        except BaseException:
+            self._slots.give(agent)
+            raise
         return self._carrier.open(agent, str(arriving), str(leaving), protocol), protocol
+
+    def _known(self, agent: str) -> str:
+        return self._agents.get(agent.lower(), agent)
+
+    def _need_broker(self) -> None:
+        if not self.broker.connected:
+            raise OSError(errno.ENETUNREACH, f"the MQTT broker is not connected: {self.broker.problem}")
 
     def _topics(self, agent: str) -> tuple[Topic, Topic]:
         while True:
@@ -128,11 +151,13 @@ class Local:
         orphans, self._orphans = self._orphans, []
         for topic in orphans:
             self.broker.publish(topic, b"")
+        self._reports.turned()
 
     def disconnected(self) -> None:
         self._orphans = self._carrier.lose("the connection to the MQTT broker was lost")
-        for agent in list(self._agents):
+        for agent in self.agents:
             self._gone(agent)
+        self._reports.turned()
 
     def resumed(self) -> None:
         self._carrier.flush()
@@ -156,29 +181,35 @@ class Local:
     def _presence(self, agent: str, online: bool, retained: bool) -> None:
         if agent == NONE:
             return
-        known = agent in self._agents
+        known = self._agents.get(agent.lower()) == agent
         if not online:
             self._carrier.lose("the agent has gone", agent)
         elif known and not retained:
             # It has not been missed, but one that announces itself anew has forgotten its connections.
             self._carrier.lose("the agent has begun anew", agent)
-        if online:
-            self._agents.add(agent)
+        if online and (known or len(self._agents) < _MOST_AGENTS):
+            self._agents[agent.lower()] = agent
             self._reports.appear(agent)
+        elif online:
+            self._tell("more agents announce themselves than Liveman takes", most=_MOST_AGENTS)
         elif known:
             self._gone(agent)
 
     def _gone(self, agent: str) -> None:
-        self._agents.discard(agent)
+        del self._agents[agent.lower()]
         self._reports.vanish(agent)
 
     def _foreign(self, agent: str) -> None:
+        self._tell(
+            "messages come for connections of another Liveman with the same alias, or of an earlier run; "
+            "give each Liveman its own net4mqtt.alias",
+            alias=self._alias,
+            agent=agent,
+        )
+
+    def _tell(self, event: str, **values: object) -> None:
+        """Now and then, however often there is reason to."""
         now = self._carrier.now()
-        if now - self._told_at >= _TOLD_SECONDS:
-            self._told_at = now
-            log.warning(
-                "messages come for connections of another Liveman with the same alias, or of an earlier run; "
-                "give each Liveman its own net4mqtt.alias",
-                alias=self._alias,
-                agent=agent,
-            )
+        if now - self._told_at.get(event, -_TOLD_SECONDS) >= _TOLD_SECONDS:
+            self._told_at[event] = now
+            log.warning(event, **values)

@@ -4,11 +4,23 @@
 destination.
 """
 
+from functools import lru_cache
 from typing import Literal
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
-__all__ = ["NONE", "Label", "Topic", "agent_filters", "agent_of", "is_online", "local_filters", "parse_topic"]
+__all__ = [
+    "NONE",
+    "Label",
+    "Topic",
+    "agent_filters",
+    "agent_of",
+    "agent_of_url",
+    "is_online",
+    "local_filters",
+    "parse_topic",
+]
 
 Label = Literal["i", "o", "v", "x", "iw", "ow"]
 """``i`` towards the agent, ``o`` from the agent, ``v`` presence, ``x`` data of the application. Ours alone,
@@ -71,11 +83,16 @@ def is_online(presence: bytes) -> bool:
 
 
 def agent_of(host: str, domain: str) -> str | None:
-    """The agent that a host's name selects by its first label; None: the host is not in the domain.
-
-    Names of hosts have no case: the label is given in lower case.
-    """
-    labels = host.lower().removesuffix(f".{domain.lower()}")
-    if len(labels) == len(host):
+    """The agent that a host's name selects by its first label, as it is written there; None: the host is not
+    in the domain."""
+    if not host.lower().endswith(f".{domain.lower()}"):
         return None
-    return labels.partition(".")[0] or None
+    return host[: -len(domain) - 1].partition(".")[0] or None
+
+
+@lru_cache(maxsize=16_384)
+def agent_of_url(url: str, domain: str) -> str | None:
+    """The same of a node's URL, the port of which means nothing."""
+    netloc = urlsplit(url).netloc
+    # The attribute `hostname` would be in lower case, which the ids of agents need not be.
+    return agent_of(netloc.rpartition(":")[0] or netloc, domain)

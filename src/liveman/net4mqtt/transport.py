@@ -5,7 +5,7 @@ cannot be told either is to wait; see `tunnel` for what becomes of a reader who 
 """
 
 import asyncio
-from typing import Protocol
+from typing import Any, Protocol
 
 from liveman.logs import get_logger
 from liveman.net4mqtt.tunnel import Overflow, Tunnel
@@ -33,6 +33,9 @@ class Owner(Protocol):
 
     def forget(self, transport: "TunnelTransport") -> None:
         """There is nothing more to it."""
+
+    def wanted(self, transport: "TunnelTransport") -> bool:
+        """Whether somebody waits for a connection to the same peer, until one ends."""
 
 
 class TunnelTransport(asyncio.Transport):
@@ -71,6 +74,10 @@ class TunnelTransport(asyncio.Transport):
     def known(self) -> bool:
         """Whether the other side has heard of it."""
         return self._tunnel.known
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """``wanted``: whether the connection had better be closed than kept for later."""
+        return self._owner.wanted(self) if name == "wanted" else super().get_extra_info(name, default)
 
     # What its owner says.
 

@@ -1,6 +1,6 @@
 """Liveman's connections to the nodes for its clients' signalling: HTTP/1.1, byte for byte.
 
-A dialer makes the transport (TCP, TLS, later a tunnel); nothing here knows which. A request is sent once: a
+A dialer makes the transport (TCP, TLS, a tunnel); nothing here knows which. A request is sent once: a
 POST or PATCH never again, whatever happens; others once more when a kept connection turned out to be dead.
 """
 
@@ -105,7 +105,8 @@ class Upstream:
     def release(self, connection: NodeConnection) -> None:
         """Keep a connection whose exchange has ended well."""
         idle = self._idle.setdefault(connection.url, [])
-        if len(idle) >= IDLE_CONNECTIONS:
+        # Through a tunnel there are only so many, and others may wait for one.
+        if len(idle) >= IDLE_CONNECTIONS or connection.transport.get_extra_info("wanted"):
             connection.transport.abort()
             return
         connection.idle_since = self._loop.time()
@@ -136,11 +137,13 @@ class Upstream:
     def _pooled(self, url: str, *, repeatable: bool) -> NodeConnection | None:
         idle = self._idle.get(url)
         seconds = IDLE_SECONDS if repeatable else FRESH_SECONDS
-        # Last in, first out: what lies below is older still.
-        while idle and self._loop.time() - idle[-1].idle_since <= seconds:
+        while idle:
+            # Last in, first out: what lies below is older still.
             connection = idle.pop()
-            if not connection.closing and (repeatable or connection.is_silent()):
+            fresh = self._loop.time() - connection.idle_since <= seconds
+            if fresh and not connection.closing and (repeatable or connection.is_silent()):
                 return connection
+            # One that is made anew must not be one too many where there are only so many.
             connection.transport.abort()
         return None
 

@@ -1,0 +1,299 @@
+"""The pages to watch and to publish, in a browser, with built-in nodes."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+from aiohttp import ClientSession, web
+from playwright.async_api import Browser, Page, Route, expect
+
+from auth.issuing import SECRET, compact, hs256
+from liveman import create_app
+from liveman.access import PUBLISH, SUBSCRIBE
+from liveman.config import Auth, Cluster, Liveion, NodeConfig, Secret
+from liveman.demo.client import publish
+from liveman.demo.nodes import buildin_nodes
+from liveman.demo.pictures import MovingPicture
+from liveman.server import serving
+from support.liveman import config_for, liveman
+from support.nodes import get_json, until
+from support.webrtc import camera_browser, is_live, new_page, playing, reaches, says
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: HTML, quotes, an escape that is none, a right-to-left override, and a slash's look-alike.
+ODD = '<b>"it\'s" %41\u202e\u2215&amp;'
+CLOSED = Auth(secret=Secret(SECRET))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with camera_browser() as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def mounted(**sections: Any) -> AsyncIterator[str]:
+    """Liveman with a built-in node, below a prefix of another application."""
+    host = web.Application()
+    sections = {"liveion": Liveion(count=1), "cluster": Cluster(poll_interval_ms=200), **sections}
+    host.add_subapp("/live", create_app(config_for(**sections)))
+    async with serving(host, "127.0.0.1:0") as url:
+        yield f"{url}/live"
+
+
+async def start(page: Page) -> None:
+    """Publish the camera."""
+    await page.get_by_role("button", name="Start").click()
+    await reaches(page, is_live)
+
+
+async def sessions(url: str, kind: str) -> int:
+    streams = await get_json(f"{url}/api/streams/")
+    return sum(not each["leaveAt"] for stream in streams for each in stream[kind]["sessions"])
+
+
+def token(stream: str, mode: int) -> str:
+    claims = {"id": stream, "exp": int(time.time()) + 600, "mode": mode}
+    return compact({"alg": "HS256", "typ": "JWT"}, claims, hs256(SECRET))
+
+
+async def test_what_one_page_publishes_another_shows(browser: Browser) -> None:
+    """Under any name; and when they are left nothing stays behind at the node."""
+    name = quote(ODD, safe="")
+    async with (
+        mounted() as url,
+        new_page(browser, f"{url}/publish/{name}") as publisher,
+        new_page(browser, f"{url}/watch/{name}") as viewer,
+    ):
+        assert await viewer.locator("h1").inner_text() == ODD
+        assert await publisher.locator("h1").inner_text() == f"Publish {ODD}"
+        await start(publisher)
+        seen = await playing(viewer)
+        assert seen["width"] == 640
+        await viewer.get_by_role("button", name="Statistics").click()
+        figures = viewer.locator("#stats")
+        await expect(figures).to_contain_text("640 \u00d7 480")
+        await expect(figures).to_contain_text("VP8")
+        await expect(figures).to_contain_text("host → host")
+        await expect(publisher.locator("#stats")).to_contain_text("640 \u00d7 480")
+        shared = await publisher.get_by_label("To watch").input_value()
+        assert shared == f"{url}/watch/{name}".replace("'", "%27")
+
+        assert await sessions(url, "subscribe") == 1
+        await viewer.goto("about:blank")
+        await until(lambda: is_none(sessions(url, "subscribe")))
+        await publisher.get_by_role("button", name="Stop").click()
+        await until(lambda: is_none(sessions(url, "publish")))
+
+
+async def is_none(counting: Any) -> bool:
+    return bool(await counting == 0)
+
+
+async def test_a_test_pattern_is_published_as_it_was_chosen(browser: Browser) -> None:
+    """With codec and size."""
+    async with mounted() as url, new_page(browser, f"{url}/publish/") as publisher:
+        await publisher.get_by_label("Name of the stream").fill("a b")
+        await publisher.get_by_role("button", name="Go on").click()
+        await publisher.wait_for_url("**/publish/a%20b")
+        await publisher.get_by_label("Test pattern").check()
+        await publisher.get_by_label("Resolution").select_option("640 \u00d7 360")
+        await publisher.get_by_label("Video codec").select_option("H264")
+        await start(publisher)
+        (stream,) = await until(lambda: get_json(f"{url}/api/streams/"))
+        assert {each["codec"].upper() for each in stream["codecs"]} >= {"H264"}
+        await expect(publisher.locator("#stats")).to_contain_text("640 \u00d7 360")
+
+
+async def test_who_comes_too_early_waits_and_then_sees(browser: Browser) -> None:
+    async with mounted() as url, new_page(browser, f"{url}/watch/cam") as viewer:
+        await says(viewer, "Not live yet")
+        async with await publish(f"{url}/whip/cam", [MovingPicture()]):
+            await playing(viewer)
+
+
+async def test_a_token_in_the_fragment_opens_the_stream_and_goes_nowhere_else(
+    browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No URL that is asked for has it, nor any log; without it the page says what is missing."""
+    caplog.set_level(logging.INFO)
+    good, other = token("cam", SUBSCRIBE), token("other", SUBSCRIBE)
+    async with mounted(auth=CLOSED) as url:
+        async with await publish(f"{url}/whip/cam", [MovingPicture()], token=token("cam", PUBLISH)):
+            async with new_page(browser, f"{url}/watch/cam") as viewer:
+                await says(viewer, "A token is needed")
+                assert await viewer.get_by_role("link", name="Log in").is_visible()
+                asked: list[str] = []
+                viewer.on("request", lambda request: asked.append(request.url))
+                for shown, words in [
+                    ("wrong", "The token is not accepted"),
+                    (other, "This token is not for this stream"),
+                    (good, "Live"),
+                ]:
+                    # The page starts anew by itself.
+                    await viewer.evaluate("token => location.hash = `token=${token}`", shown)
+                    await says(viewer, words)
+                await playing(viewer)
+    assert f"{url}/session/cam/" in " ".join(asked)
+    assert not [each for each in asked if good in each.partition("#")[0]]
+    assert good not in caplog.text and "/watch/cam" in caplog.text
+
+
+async def test_another_sites_frame_plays_silently_until_somebody_wants_sound(browser: Browser) -> None:
+    """No cookie goes there, so the token in the fragment is what opens it."""
+    watched = f"/watch/cam#token={token('cam', SUBSCRIBE)}"
+
+    async def page(_request: web.Request) -> web.Response:
+        frame = f'<iframe src="{url}{watched}" allow="autoplay; fullscreen" width=640 height=360></iframe>'
+        return web.Response(text=f"<!doctype html><title>Elsewhere</title>{frame}", content_type="text/html")
+
+    other = web.Application()
+    other.router.add_get("/", page)
+    async with mounted(auth=CLOSED) as url, serving(other, "127.0.0.1:0") as elsewhere:
+        async with await publish(f"{url}/whip/cam", [MovingPicture()], token=token("cam", PUBLISH)):
+            elsewhere = elsewhere.replace("127.0.0.1", "localhost")
+            async with new_page(browser, f"{elsewhere}/") as host:
+                frame = host.frames[1]
+                seen = await playing(frame)
+                assert seen["muted"] and not seen["paused"]
+                await frame.get_by_role("button", name="Unmute").click()
+                assert not (await reaches(frame, lambda seen: not seen["paused"]))["muted"]
+
+
+async def test_when_its_node_is_killed_all_come_back_on_another(browser: Browser) -> None:
+    async with buildin_nodes(2) as nodes:
+        declared = [NodeConfig(each.alias, each.url, pub_max=900 + i) for i, each in enumerate(nodes)]
+        async with (
+            liveman(*declared) as url,
+            new_page(browser, f"{url}/publish/cam") as publisher,
+            new_page(browser, f"{url}/watch/cam") as viewer,
+        ):
+            await start(publisher)
+            await playing(viewer)
+            os.kill(nodes[1].pid, signal.SIGKILL)
+            await reaches(viewer, lambda seen: not is_live(seen))
+            await reaches(publisher, lambda seen: not is_live(seen))
+            await playing(viewer, within=60)
+            await reaches(publisher, is_live)
+
+
+async def test_a_layer_can_be_chosen_where_the_node_offers_some(browser: Browser) -> None:
+    """The built-in nodes have none, so the answers are a node's with simulcast."""
+    chosen: list[Any] = []
+
+    async def made(route: Route) -> None:
+        response = await route.fetch()
+        if response.status == 201:
+            layer = f'<{response.headers["location"]}/layer>; rel="urn:ietf:params:whep:ext:core:layer"'
+            await route.fulfill(response=response, headers={**response.headers, "link": layer})
+        else:
+            await route.fulfill(response=response)
+
+    async def layers(route: Route) -> None:
+        if route.request.method == "GET":
+            await route.fulfill(json=[{"encodingId": "q"}, {"encodingId": "<b>"}])
+        else:
+            chosen.append(route.request.post_data_json)
+            await route.fulfill(body="")
+
+    async with mounted() as url, new_page(browser, f"{url}/watch/cam") as viewer:
+        assert not await viewer.get_by_label("Quality").is_visible()
+        await viewer.route("**/whep/cam", made)
+        await viewer.route("**/layer", layers)
+        async with await publish(f"{url}/whip/cam", [MovingPicture()]):
+            await viewer.get_by_label("Quality").select_option("<b>", timeout=20_000)
+
+            async def was_chosen() -> list[Any]:
+                return chosen
+
+            assert await until(was_chosen) == [{"encodingId": "<b>"}]
+
+
+async def test_the_page_has_no_data_and_only_the_one_to_watch_may_be_framed() -> None:
+    """Whoever asks gets the same, also where a token is wanted for everything."""
+    async with liveman(auth=CLOSED) as url, ClientSession() as client:
+        for path, framed in [("/watch/cam", "*"), ("/publish/cam", "'none'"), ("/publish/", "'none'")]:
+            async with client.get(url + path) as response:
+                assert response.status == 200
+                assert f"frame-ancestors {framed}" in response.headers["Content-Security-Policy"]
+                assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+#: A refusal's status, whose it is, whether there was a token, whether it had been live → state, and words.
+REFUSALS = [
+    (401, "whep", False, False, "refused", "A token is needed"),
+    (401, "whip", True, False, "refused", "The token is not accepted"),
+    (403, "whep", True, False, "refused", "This token is not for this stream"),
+    (403, "whip", False, False, "refused", "You may not do this"),
+    (404, "whep", False, False, "waiting", "Not live yet"),
+    (404, "whep", False, True, "waiting", "The stream has ended"),
+    (404, "whip", False, False, "refused", "This stream cannot be published"),
+    (409, "whip", False, False, "refused", "Somebody publishes this stream already"),
+    (409, "whip", False, True, "lost", "The stream is still taken"),
+    (429, "whep", False, False, "lost", "Too many requests"),
+    (503, "whep", False, False, "lost", "No place is free"),
+    (502, "whep", False, False, "lost", "The media server does not answer"),
+    (500, "whip", False, False, "refused", "The server refuses (500)"),
+    (500, "whep", False, False, "lost", "The server failed"),
+    (418, "whep", False, False, "refused", "The server refuses (418)"),
+]
+
+#: A Link field, and the ICE servers in it.
+LINKS = [
+    ("", []),
+    ('<stun:s.test>; rel="ice-server"', [{"urls": "stun:s.test"}]),
+    (
+        '<turn:t.test?transport=udp>; rel="ice-server"; username="a,b"; credential="c;\\"d\\\\"; '
+        'credential-type="password", <stun:s.test>;rel=ice-server, </session/x/y/layer>; rel="urn:x"',
+        [
+            {"urls": "turn:t.test?transport=udp", "username": "a,b", "credential": 'c;"d\\'},
+            {"urls": "stun:s.test"},
+        ],
+    ),
+    ('<turn:t.test>; Rel="other ICE-Server"', [{"urls": "turn:t.test"}]),
+    ("nonsense; rel=ice-server", []),
+]
+
+
+async def test_what_was_refused_is_said_in_words_and_links_are_read(browser: Browser) -> None:
+    async with liveman() as url, new_page(browser, f"{url}/publish/") as page:
+        scripts = await page.locator("script[src]").first.evaluate("each => each.src")
+        for status, kind, has_token, was_live, state, title in REFUSALS:
+            told = await page.evaluate(
+                """async ([scripts, status, kind, hasToken, wasLive]) => {
+                  const {judge} = await import(new URL("words.js", scripts));
+                  const {Refusal} = await import(new URL("signalling.js", scripts));
+                  return judge(new Refusal(status, "why", null), {kind, hasToken, wasLive});
+                }""",
+                [scripts, status, kind, has_token, was_live],
+            )
+            assert (told["is"], told["title"]) == (state, title)
+            assert (told["wait"] is None) == (state == "refused")
+        for text, servers in LINKS:
+            found = await page.evaluate(
+                """async ([scripts, field]) => {
+                  const {iceServers, parseLinks} = await import(new URL("signalling.js", scripts));
+                  return iceServers(parseLinks(field));
+                }""",
+                [scripts, text],
+            )
+            assert found == servers
+
+
+async def test_a_server_that_goes_away_is_said_and_its_return_is_seen(browser: Browser) -> None:
+    """By itself, and at once where somebody asks for it."""
+    async with mounted() as url, new_page(browser, f"{url}/watch/cam") as viewer:
+        await says(viewer, "Not live yet")
+        await viewer.context.set_offline(True)
+        await says(viewer, "The server cannot be reached")
+        await viewer.context.set_offline(False)
+        await viewer.get_by_role("button", name="Try now").click()
+        await says(viewer, "Not live yet")
