@@ -9,7 +9,7 @@ from liveman.middleware import Refusal, Route
 __all__ = ["routes"]
 
 #: Each has ``pages(dashboard)``.
-_ROOMS = (overview, nodes, streams, recordings, watch, ice, tokens, login)
+_ROOMS = (overview, nodes, streams, watch, recordings, tokens, ice, login)
 
 
 def routes(dashboard: Dashboard) -> tuple[list[Route], Refusal]:

@@ -15,7 +15,8 @@ from msgspec import Raw, Struct
 from liveman.access import stream_name
 from liveman.cluster.cascade import Relay
 from liveman.cluster.listing import Streams
-from liveman.cluster.state import Node, NodeState, Role, StreamOnNode
+from liveman.cluster.node import Node
+from liveman.cluster.state import NodeState, Role, StreamOnNode
 from liveman.errors import BadStreamName
 
 __all__ = [

@@ -46,7 +46,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
         shown = await asyncio.to_thread(_shown, take_streams(cluster.state), wanted)
         values = {
             "table": shown,
-            "recorded": dashboard.recordings.recorder.recorded,
+            "recorded": dashboard.recordings.recorder.running,
             "said": said,
             "linkable": linkable,
             "invisible": invisible,
