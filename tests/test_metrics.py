@@ -65,7 +65,7 @@ async def test_the_broker_and_its_agents_show(tmp_path: Path) -> None:
         section = Net4mqtt(mqtt_url=Secret(f"{broker.url}/test"), listen="")
         async with liveman(net4mqtt=section) as url:
             port = int(node.url.rpartition(":")[2])
-            async with agent(broker.url, port, "edge-7"):
+            async with agent(broker.url, port, "edge-7") as side:
 
                 async def announced() -> bool:
                     return (await read(url)).get(("liveman_node_up", "edge-7")) == 1
@@ -75,6 +75,15 @@ async def test_the_broker_and_its_agents_show(tmp_path: Path) -> None:
                 assert found["liveman_net4mqtt_broker_connected",] == 1
                 assert found["liveman_net4mqtt_agents",] == 1
                 assert found["liveman_net4mqtt_connections",] >= 1
+                assert found["liveman_net4mqtt_present", "edge-7"] == 1
+                assert ("liveman_net4mqtt_reported_timestamp_seconds", "edge-7") not in found
+                side.broker.publish("test/edge-7/-/x/streams", b"[]")
+
+                async def reported() -> bool:
+                    name = "liveman_net4mqtt_reported_timestamp_seconds", "edge-7"
+                    return (await read(url)).get(name, 0) > 1_700_000_000
+
+                await until(reported)
             await broker.stop()
 
             async def lost() -> bool:

@@ -30,7 +30,9 @@ __all__ = ["routes"]
 
 def routes(cluster: Cluster, broker: Broker, discovery: "Discovery | None", *, public: bool) -> list[Route]:
     async def metrics(_request: web.Request) -> web.Response:
-        families = [*_cluster(cluster), *_ice(broker), *(_net4mqtt(discovery) if discovery else ())]
+        families = [*_cluster(cluster), *_ice(broker)]
+        if discovery is not None:
+            families += _net4mqtt(discovery, cluster)
         # A thousand nodes take a while to write down.
         body = await asyncio.to_thread(generate_latest, _Collected(families))
         headers = {"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
@@ -87,7 +89,7 @@ def _ice(broker: Broker) -> Iterator[Metric]:
     yield _gauge("liveman_ice_leases_held", "Leases that wait for sessions.", ("provider",), held)
 
 
-def _net4mqtt(discovery: "Discovery") -> Iterator[Metric]:
+def _net4mqtt(discovery: "Discovery", cluster: Cluster) -> Iterator[Metric]:
     local = discovery.local
     for name, text, value in (
         ("broker_connected", "Whether the MQTT broker is connected.", local.broker.connected),
@@ -95,6 +97,13 @@ def _net4mqtt(discovery: "Discovery") -> Iterator[Metric]:
         ("connections", "Connections to agents that are open.", local.connections),
     ):
         yield _gauge(f"liveman_net4mqtt_{name}", text, (), [((), value)])
+    ways = {node.node.alias: node.way for node in cluster.nodes() if node.way is not None}
+    text = "Whether the node's agent has announced itself."
+    present = [((alias,), float(way.presence == "online")) for alias, way in ways.items()]
+    yield _gauge("liveman_net4mqtt_present", text, ("node",), present)
+    text = "When the agent last told of its streams by itself, unix seconds."
+    reported = [((alias,), way.reported_at) for alias, way in ways.items() if way.reported_at is not None]
+    yield _gauge("liveman_net4mqtt_reported_timestamp_seconds", text, ("node",), reported)
 
 
 _Samples = Iterable[tuple[tuple[str, ...], float]]

@@ -1,8 +1,11 @@
 """What is wrong, the worst first, each with what to do."""
 
+from typing import Literal
+
 import pytest
 
-from liveman.cluster.state import Node, NodeState, State
+from liveman.cluster.node import Node, Way
+from liveman.cluster.state import NodeState, State
 from liveman.dashboard.problems import problems
 
 
@@ -64,3 +67,23 @@ def test_many_nodes_that_are_down_are_one_problem() -> None:
 def test_where_nobody_new_can_publish_that_is_said(there: list[NodeState], expected: str) -> None:
     (what,) = told(there)
     assert what.startswith(expected)
+
+
+def behind(broker: str, presence: Literal["online", "offline"]) -> list[NodeState]:
+    """One that is down, and reached over an MQTT broker."""
+    found = nodes("down")
+    found[0].way = Way("edge-7", presence, broker)
+    return found
+
+
+def test_a_broker_that_is_lost_is_one_problem_for_all_nodes_behind_it() -> None:
+    there = behind("it does not answer in time", "online") + behind("it does not answer in time", "offline")
+    (what,) = told(there)
+    assert what == "The MQTT broker is not connected: it does not answer in time."
+
+
+def test_a_node_whose_agent_has_left_says_where_to_look() -> None:
+    (gone,) = problems(behind("connected", "offline"), ice={}, database="")
+    (silent,) = problems(behind("connected", "online"), ice={}, database="")
+    assert "has left the MQTT broker" in gone.remedy
+    assert "beside the agent edge-7" in silent.remedy

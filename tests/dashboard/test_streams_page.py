@@ -103,7 +103,7 @@ async def test_any_name_is_shown_as_it_is_and_its_links_lead_to_it(name: str) ->
             assert link.first("bdi").text == name
             page = await browser.click(path, link["href"])
             assert page.first("h1").text == name
-            assert page.first("title").text == f"{name} {DASH} Liveman"
+            assert page.first("title").text == f"{name} · Liveman"
             assert name in page.first("svg", class_="tree").first("title").text
             # The viewer can be ended by what the page says.
             form = next(each for each in page.every("form") if each["action"].endswith("/sessions/v0"))

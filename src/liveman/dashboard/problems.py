@@ -1,6 +1,6 @@
 """What is wrong with the cluster now, in words, and what to do about it. The worst comes first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Literal
 
 from attrs import frozen
@@ -43,7 +43,18 @@ def problems(nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: st
                 ("nodes", ""),
             )
         )
-    found += _down([node for node in nodes if node.health.status == "down"])
+    lost = {node.way.broker: node for node in nodes if node.way and node.way.broker != "connected"}
+    for broker, node in lost.items():
+        found.append(
+            Problem(
+                "bad",
+                f"The MQTT broker is not connected: {broker}.",
+                "Check that it runs, and net4mqtt.mqtt_url; Liveman keeps trying. Meanwhile the nodes behind "
+                "it are down.",
+                ("nodes", node.node.alias),
+            )
+        )
+    found += _down([node for node in nodes if node.health.status == "down" and not _behind(node, lost)])
     places = [node.place for node in nodes if node.place is not None]
     if places and all(place[0] == FULL for place in places):
         found.append(
@@ -77,14 +88,26 @@ def problems(nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: st
     return found
 
 
+def _behind(node: NodeState, lost: Container[str]) -> bool:
+    return node.way is not None and node.way.broker in lost
+
+
+def _remedy(node: NodeState) -> str:
+    if node.way is None:
+        check = f"Check that live777 runs at {node.node.url} and can be reached from here."
+        return f"{check} If it is gone for good, remove it."
+    if node.way.presence == "offline":
+        return "Its agent has left the MQTT broker. Check that the agent runs, and its way to the broker."
+    return f"Check that live777 runs beside the agent {node.way.agent}, and that the agent runs."
+
+
 def _down(nodes: Sequence[NodeState]) -> list[Problem]:
-    remedy = "Check that live777 runs at {} and can be reached from here. If it is gone for good, remove it."
     if len(nodes) <= _APART:
         return [
             Problem(
                 "bad",
                 f"Node {node.node.alias} is down: it does not answer.",
-                remedy.format(node.node.url),
+                _remedy(node),
                 ("nodes", node.node.alias),
             )
             for node in nodes
