@@ -226,6 +226,15 @@ async def test_the_players_page_is_open_and_tells_a_stranger_nothing(tmp_path: P
         await page(client, "/recordings/cam/play?day=x", 400)
 
 
+async def test_without_the_bundle_the_players_page_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveman.dashboard.recordings.files", lambda _: tmp_path)
+    async with serving(tmp_path, recorded()) as client:
+        text = await page(client, "/recordings/cam/play?mpd=x")
+        assert "make dashboard" in text and "play.js" not in text
+
+
 @pytest.mark.parametrize("signed", [False, True])
 async def test_the_players_page_may_ask_a_bucket_only_where_players_are_sent_there(
     tmp_path: Path, signed: bool

@@ -268,7 +268,10 @@ async def test_a_stream_is_recorded_and_watched_from_its_page(browser: Browser, 
 
         await grown(await until(begun) or Path(), 1)
         await page.get_by_role("link", name="Play the recording").click()
-        await shown.reaches(lambda s: s["at"] > 0.5 and s["pictures"] > 5)
+        await shown.reaches(lambda s: s["at"] > 2 and s["pictures"] > 5)
+        await page.get_by_role("slider", name="Position").fill("1")
+        await shown.reaches(lambda s: 1 <= s["at"] < 2)
+        await shown.reaches(lambda s: s["at"] > 2.5)
         await page.go_back()
         await page.get_by_role("button", name="Stop recording").click()
         await page.get_by_role("button", name="Record", exact=True).wait_for()

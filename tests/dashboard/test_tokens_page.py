@@ -175,6 +175,13 @@ async def test_the_code_is_of_the_link_and_nobody_is_asked_for_it(site: Site) ->
     assert {each.split("/")[2] for each in site.asked} == {site.url.removeprefix("http://")}
 
 
+async def test_without_the_bundle_there_is_no_code_and_all_else_is_there(site: Site) -> None:
+    await site.page.route("**/qr.js", lambda route: route.abort())
+    secret = await site.make("cam")
+    await site.page.get_by_text("make dashboard").wait_for()
+    assert secret in (await site.texts())["text-watch"]
+
+
 async def test_texts_are_copied(site: Site) -> None:
     secret = await site.make("cam")
     await site.page.get_by_role("button", name="Copy").first.click()
@@ -235,6 +242,11 @@ async def test_what_cannot_be_made_is_said_beside_the_form(site: Site) -> None:
     message = "document.querySelector('[name=admin]').validationMessage"
     assert "would permit nothing" in await page.evaluate(message)
     assert not await page.get_by_role("heading", name="The token").is_visible()
+
+
+async def test_a_link_may_name_the_stream(site: Site) -> None:
+    await site.page.goto(f"{site.url}/tokens/?stream={quote(STREAM, safe='')}")
+    assert await site.page.get_by_label("Stream", exact=True).input_value() == STREAM
 
 
 async def test_the_page_is_for_those_who_may_make_tokens(site: Site) -> None:

@@ -1,9 +1,10 @@
 """What was recorded, by stream and day, and the page that plays it."""
 
+import asyncio
 import time
 from calendar import timegm
 from collections.abc import Sequence
-from importlib import resources
+from importlib.resources import files
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -14,7 +15,7 @@ from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
 from liveman.dashboard.rows import invisible
 from liveman.dashboard.stream import recording_of
-from liveman.dashboard.tables import Choice, Column, Table
+from liveman.dashboard.tables import Choice, Column, Shown, Table, Wanted
 from liveman.errors import BadRequest, NotSupported, StorageError
 from liveman.recording.index import Recording, day_of
 from liveman.recording.objects import Objects
@@ -67,13 +68,14 @@ class _Row:
 def pages(dashboard: Dashboard) -> list[Page]:
     recordings = dashboard.recordings
     origin = _Elsewhere(dashboard.objects, signed=dashboard.config.playback.signed_redirect)
-    built = (resources.files("liveman.dashboard") / "static" / "dash.js").is_file()
+    built = (files("liveman.dashboard") / "static" / "dash.js").is_file()
 
     async def streams(asked: Asked) -> View:
         wanted = _STREAMS.parse(asked.query)
-        running = recordings.recorder.running
-        known = sorted({*await recordings.index.streams(), *running})
-        shown = _STREAMS.show([_Stream(name, name in running) for name in known], wanted)
+        running = frozenset(recordings.recorder.running)
+        names = await recordings.index.streams()
+        # With tens of thousands of streams it takes longer than others can wait.
+        shown = await asyncio.to_thread(_shown, names, running, wanted)
         values = {
             "table": shown,
             "newest": {row.name: await _newest(dashboard, row.name) for row in shown.rows},
@@ -154,6 +156,11 @@ class _Elsewhere:
 
     def origins(self) -> Sequence[str]:
         return [self._origin] if self._origin else []
+
+
+def _shown(names: list[str], running: frozenset[str], wanted: Wanted) -> Shown[_Stream]:
+    rows = [_Stream(name, name in running) for name in sorted({*names, *running})]
+    return _STREAMS.show(rows, wanted)
 
 
 async def _newest(dashboard: Dashboard, name: str) -> str:

@@ -22,6 +22,11 @@ let playing;
 
 byId("again").addEventListener("click", () => start(video.currentTime));
 byId("login").addEventListener("click", logIn);
+byId("position").addEventListener("input", () => (video.currentTime = byId("position").value));
+byId("newest").addEventListener("click", () => player.seekToOriginalLive());
+for (const each of ["timeupdate", "progress", "durationchange"]) {
+  video.addEventListener(each, follow);
+}
 start(0);
 
 /** @param {number} at  From where to play, seconds. */
@@ -113,6 +118,19 @@ function play(url, at) {
   player.attachView(video);
   player.attachSource(url.href, at || undefined);
   playing = url;
+}
+
+/** Where it is in a recording that still runs: as that has no end yet, browsers show none of it. */
+function follow() {
+  const runs = video.duration === Infinity && video.seekable.length > 0;
+  byId("running").hidden = !runs;
+  if (runs) {
+    const position = byId("position");
+    const [at, end] = [video.currentTime, video.seekable.end(0)].map(Math.floor);
+    position.max = end;
+    position.value = at;
+    position.ariaValueText = byId("clock").value = `${clock(at)} of ${clock(end)}`;
+  }
 }
 
 /** What the index knows of it, when the page was opened from a list. */
