@@ -6,7 +6,7 @@ STAMP := .venv/installed
 # comes by npm), and what the benchmarks put beside Liveman.
 DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster chromium:chromium npm:npm
 BROWSER := tests/browser/node_modules/.package-lock.json
-BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster
+BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster mosquitto:mosquitto
 
 .PHONY: install demo test test-long check bench clean
 
@@ -42,7 +42,7 @@ check: install
 
 bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
-	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice; do \
+	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice net4mqtt; do \
 	  echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || missed="$$missed $$each"; \
 	done; [ -z "$$missed" ] || { echo "Not as wanted:$$missed"; exit 1; }
 
