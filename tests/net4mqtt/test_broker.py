@@ -230,6 +230,7 @@ async def test_all_subscriptions_but_the_last_must_be_granted(granted: bytes, en
         async with client(f"mqtt://127.0.0.1:{port}", "a", "b", "c") as (connection, _):
             if enough:
                 await holds(lambda: connection.connected)
+                assert connection.wish is (granted[-1] == 0)
             else:
                 await holds(lambda: connection.problem == "it does not grant the subscriptions")
 
