@@ -4,7 +4,6 @@ import asyncio
 import logging
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -246,13 +245,6 @@ async def test_two_clients_with_one_id_are_told_so(
             await holds(lambda: "another client with the same client_id" in caplog.text)
 
 
-@pytest.fixture(scope="session")
-def passwords(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("passwords") / "passwords"
-    subprocess.run(["mosquitto_passwd", "-b", "-c", path, "u ser", "right/one"], check=True)
-    return path
-
-
 @pytest.mark.parametrize("scheme", ["mqtt", "ws"])
 async def test_a_user_needs_the_password(
     tmp_path: Path, passwords: Path, scheme: str, caplog: pytest.LogCaptureFixture
@@ -273,25 +265,6 @@ async def test_a_user_needs_the_password(
                 )
     for secret in ("right/one", "right%2Fone", "wrong-one", "payload-secret"):
         assert secret not in caplog.text
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority, and certificates by it for the broker and for a client."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*options: str) -> None:
-        subprocess.run(["openssl", *options], cwd=folder, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9")
-    openssl(*new, "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
-    for name in ("server", "client"):
-        openssl(
-            *new, "-x509", "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}",
-            "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
-            "-keyout", f"{name}.key", "-out", f"{name}.pem",
-        )  # fmt: skip
-    return folder
 
 
 @pytest.mark.parametrize("scheme", ["mqtts", "wss"])
