@@ -4,6 +4,7 @@ nothing hangs, nothing passes for whole that is not, and nothing is left behind.
 import asyncio
 import gc
 import itertools
+import logging
 import os
 import random
 import signal
@@ -280,7 +281,9 @@ async def scene(broker: Mosquitto, seed: int) -> AsyncIterator[tuple[Scene, list
 
 
 @pytest.mark.parametrize("seed", [1])
-async def test_nothing_is_left_of_a_storm(tmp_path: Path, seed: int) -> None:
+async def test_nothing_is_left_of_a_storm(
+    tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
     async with mosquitto(tmp_path) as broker, scene(broker, seed) as (here, nodes):
         tasks = await settled()
         files = [agent.open_files() for agent in here.agents]
@@ -302,6 +305,9 @@ async def test_nothing_is_left_of_a_storm(tmp_path: Path, seed: int) -> None:
         assert await settled() == tasks
         assert not of_the_tunnel()
         await holds(lambda: [agent.open_files() for agent in here.agents] == files)
+    ours = [each for each in caplog.records if each.name.startswith(("liveman", "asyncio"))]
+    assert not [each.getMessage() for each in ours if each.levelno >= logging.ERROR]
+    assert not [line for agent in here.agents for line in agent.log if "rror" in line]
 
 
 async def rough(here: Scene) -> None:
