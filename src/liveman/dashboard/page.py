@@ -127,9 +127,11 @@ class Pages:
         def asset(name: str) -> str:
             return asked.root + self._assets.path(name)
 
-        return self._jinja.get_template(view.template).render(
+        text = self._jinja.get_template(view.template).render(
             view.values, asked=asked, root=asked.root, path=asked.path, href=asked.href, asset=asset
         )
+        # JSON that others have written, such as a token's, may hold halves of characters.
+        return text.encode(errors="replace").decode()
 
     def refuse(self, inbound: Inbound, error: LivemanError) -> Answer | None:
         """A refusal for a browser: who must say who he is, is sent to the login, others get an error page.

@@ -19,7 +19,7 @@ from liveman.dashboard.tables import Column, Shown, Table, Wanted
 from liveman.dashboard.tree import Kind, Spot, draw
 from liveman.errors import LivemanError
 
-__all__ = ["pages"]
+__all__ = ["Recording", "pages", "recording_of"]
 
 _Part = tuple[str, Raw | None, Sequence[tuple[str, Role]]]
 
@@ -59,7 +59,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
     async def stream(asked: Asked) -> View:
         name = asked.segments["stream"]
         wanted = _SESSIONS.parse(asked.query)
-        recording = await _recording(dashboard, name)
+        recording = await recording_of(dashboard, name)
         cluster = dashboard.cluster
         state = cluster.state
         here = state.streams.get(name, {})
@@ -133,7 +133,8 @@ def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-async def _recording(dashboard: Dashboard, stream: str) -> Recording:
+async def recording_of(dashboard: Dashboard, stream: str) -> Recording:
+    """What its node says, without waiting for it long."""
     try:
         async with asyncio.timeout(ASK_SECONDS):
             running = await dashboard.recordings.recorder.status(stream)
