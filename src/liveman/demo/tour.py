@@ -69,7 +69,6 @@ async def _tour(
 def _guide(url: str, say: Say) -> None:
     say("")
     say(f"In a browser       {url}/")
-    say(f"Dashboard          {url}/")
     say(f"Watch it           {url}/watch/{STREAM}")
     say(f"             WHEP  {url}/whep/{STREAM}")
     say(f"Publish      WHIP  {url}/whip/NAME")
