@@ -44,7 +44,7 @@ $(BROWSER): tests/browser/package-lock.json
 
 test: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 4 --dist loadfile
 
 test-long: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)
