@@ -10,6 +10,7 @@ from attrs import frozen
 from auth.asking import HASH
 from auth.issuing import SECRET
 from liveman import create_app
+from liveman.auth.gate import AskHost
 from liveman.config import Account, Auth, Cluster, NodeConfig, Secret
 from liveman.server import serving
 from support.liveman import config_for
@@ -23,10 +24,10 @@ CLOSED = Auth(secret=Secret(SECRET), accounts=(Account("ann", Secret(HASH)),))
 
 @asynccontextmanager
 async def browsing(
-    *nodes: str | NodeConfig, prefix: str = "", **sections: Any
+    *nodes: str | NodeConfig, prefix: str = "", identity: AskHost | None = None, **sections: Any
 ) -> AsyncIterator[ClientSession]:
     sections.setdefault("cluster", Cluster(poll_interval_ms=200))
-    app = create_app(config_for(*nodes, **sections))
+    app = create_app(config_for(*nodes, **sections), identity=identity)
     if prefix:
         host = web.Application()
         host.add_subapp(prefix, app)

@@ -5,11 +5,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from auth.asking import bearer
 from cluster.fake import body, fake_node, stream
 from dashboard.browsing import CLOSED
 from liveman import create_app
+from liveman.access import Identity
 from liveman.dashboard import live as live_module
 from liveman.server import serving
 from support.browser import CHROMIUM, OPTIONS
@@ -114,6 +117,41 @@ async def test_a_link_of_another_site_finds_who_is_logged_in(browser: Browser) -
             await log_in(page, wanted=f"{url}/")
             await page.goto(f"{url}/login?next=/%3Ffrom=elsewhere")
             await page.wait_for_url(f"{url}/?from=elsewhere")
+
+
+async def test_who_may_not_see_a_page_logs_in_as_somebody_who_may(browser: Browser) -> None:
+    async with serving(create_app(config_for(auth=CLOSED)), "127.0.0.1:0") as url:
+        async with opened(browser, url) as page:
+            await page.get_by_text("With a token instead").click()
+            await page.get_by_label("Token").fill(bearer("cam", 4)["Authorization"].split()[1])
+            await page.get_by_role("button", name="Log in with a token").click()
+            await page.wait_for_url(f"{url}/streams/cam")
+            await page.goto(f"{url}/nodes/")
+            await page.get_by_role("link", name="Log in").click()
+            await page.wait_for_load_state("networkidle")
+            await page.get_by_label("Name").fill("ann")
+            await page.get_by_label("Password").fill("her password")
+            await page.get_by_role("button", name="Log in", exact=True).click()
+            await expect(page.get_by_role("heading", name="Nodes", exact=True)).to_be_visible()
+
+
+async def test_an_action_of_who_is_logged_in_no_more_leads_to_where_the_host_sends_him(
+    browser: Browser,
+) -> None:
+    """A host's way to log in is a redirect, which no action can follow."""
+
+    def who_asks(request: web.Request) -> Identity:
+        if gone:
+            raise web.HTTPFound("/login")
+        return Identity("guest", mode=7)
+
+    gone: list[bool] = []
+    app = create_app(config_for(), identity=who_asks)
+    async with serving(app, "127.0.0.1:0") as url, opened(browser, url) as page:
+        await page.evaluate(FORM, {"method": "DELETE", "action": "./api/nodes/none"})
+        gone.append(True)
+        await page.get_by_role("button", name="Go").click()
+        await page.wait_for_url(f"{url}/login")
 
 
 #: What an action is tried with: a form as pages have them, whose fields are JSON for `POST /api/nodes/`.

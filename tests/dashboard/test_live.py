@@ -163,6 +163,34 @@ async def test_nothing_is_made_when_nobody_looks_any_more(shown: list[Asked]) ->
                 await asyncio.sleep(0.3)
 
 
+async def test_there_are_no_more_views_than_can_be_kept_up_to_date(
+    shown: list[Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each query is a view of its own; who comes to one that is there is no other's burden."""
+    monkeypatch.setattr(live_module, "MOST_VIEWS", 2)
+    async with browsing() as client:
+        async with listening(client, "?q=1") as one, listening(client, "?q=2"):
+            await message(one)
+            async with client.get("?q=3", headers=EVENTS) as response:
+                assert response.status == 503
+                assert int(response.headers["Retry-After"]) > 0
+            async with listening(client, "?q=2") as again:
+                await message(again)
+        async with asyncio.timeout(5):
+            status = 503
+            while status == 503:
+                async with client.get("?q=3", headers=EVENTS) as response:
+                    status = response.status
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("path", ["login", "watch/cam", "publish/cam", "publish/", "play"])
+async def test_pages_that_are_open_to_everyone_are_no_event_streams(path: str) -> None:
+    """They show nothing that changes, and nobody in particular could be held to account for them."""
+    async with browsing() as client, client.get(path, headers=EVENTS) as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+
+
 async def test_streams_end_when_liveman_does(shown: list[Asked]) -> None:
     """By their end, and not by a cut; and Liveman does not wait for those who look."""
     async with ClientSession() as client:

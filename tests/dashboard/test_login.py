@@ -6,6 +6,8 @@ import pytest
 
 from auth.asking import bearer
 from dashboard.browsing import CLOSED, browsing, get, post
+from dashboard.html import parse
+from liveman.access import SUBSCRIBE, Identity
 from liveman.config import Auth, Secret
 from liveman.dashboard.login import own_page
 
@@ -93,6 +95,22 @@ async def test_where_there_is_no_account_one_logs_in_with_a_token() -> None:
         assert (answer.status, answer.headers["Location"]) == (303, "./nodes/")
         assert "HttpOnly; SameSite=Strict" in answer.headers["Set-Cookie"]
         assert (await get(client, "nodes/")).status == 200
+
+
+async def test_who_has_logged_in_with_a_token_can_log_out_though_there_are_no_accounts() -> None:
+    async with browsing(auth=Auth(tokens=(Secret("t0ken"),))) as client:
+        await post(client, "login", token="t0ken")
+        form = parse((await get(client, "")).text).first("form", class_="who")
+        assert form.first("button").words == "Log out"
+        await post(client, form["action"])
+        assert (await get(client, "")).status == 303
+
+
+async def test_whom_a_host_has_logged_in_is_offered_no_way_out_that_is_none() -> None:
+    async with browsing(identity=lambda _: Identity("guest", mode=SUBSCRIBE)) as client:
+        page = await get(client, "")
+        assert "<bdi>guest</bdi>" in page.text
+        assert "Log out" not in page.text
 
 
 async def test_a_token_for_one_stream_leads_to_its_page_and_lasts_as_long_as_it() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 from attrs import define, field, frozen
 
 from liveman.cluster.changes import Changes
-from liveman.errors import LivemanError
+from liveman.errors import LivemanError, Unavailable
 from liveman.inbound import Answer, Inbound
 from liveman.logs import get_logger
 
@@ -27,6 +27,8 @@ PAUSE_SECONDS = 2.0
 WAIT_SECONDS = 3.0
 #: Who is told nothing for so long gets a comment.
 COMMENT_SECONDS = 15.0
+#: At the same time. Each is made again and again, and each query asks for one of its own.
+MOST_VIEWS = 1000
 
 _FIELDS = (
     (b"Content-Type", b"text/event-stream"),
@@ -113,9 +115,11 @@ class Live:
 
     async def listen(self, inbound: Inbound, key: Hashable, render: Render, *, until: float | None) -> None:
         """Answer with the event stream of a view. ``key`` is the same for all who see the same; ``until`` the
-        stream lasts at the most, Unix seconds. Raises what ``render`` does at first."""
+        stream lasts at the most, Unix seconds. Raises Unavailable, and what ``render`` does at first."""
         view = self._views.get(key)
         if view is None:
+            if len(self._views) >= MOST_VIEWS:
+                raise Unavailable("Too many different pages are being kept up to date.", retry_after=10)
             view = self._views[key] = _View(render)
         view.listeners += 1
         try:

@@ -87,9 +87,9 @@ class Page:
 class Pages:
     """Makes routes of pages."""
 
-    def __init__(self, live: Live, assets: Assets, *, closed: bool, accounts: bool) -> None:
-        """closed: whether a request must say who asks; where it need not, each page warns of that. accounts:
-        whether somebody can log in."""
+    def __init__(self, live: Live, assets: Assets, *, closed: bool, logins: bool, accounts: bool) -> None:
+        """closed: whether a request must say who asks; where it need not, each page warns of that. logins:
+        whether one can log in here, which a host of Liveman's may do instead; accounts: by a name."""
         self._live = live
         self._assets = assets
         self._jinja = Environment(
@@ -101,7 +101,7 @@ class Pages:
             auto_reload=False,
         )
         self._jinja.filters.update({name: getattr(words, name) for name in words.__all__})
-        self._jinja.globals.update(closed=closed, accounts=accounts)
+        self._jinja.globals.update(closed=closed, logins=logins, accounts=accounts)
 
     def route(self, page: Page) -> Route:
         async def show(request: web.Request) -> web.StreamResponse:
@@ -111,7 +111,8 @@ class Pages:
                 # The root of an application below a prefix, without its slash.
                 raise web.HTTPPermanentRedirect(inbound.path.rpartition("/")[2] + "/")
             asked = place(inbound, page.path)
-            if inbound.method == "GET" and _wants(inbound, "text/event-stream"):
+            # What is open to everyone shows nothing that changes.
+            if inbound.method == "GET" and page.rule.needs and _wants(inbound, "text/event-stream"):
                 return await self._follow(inbound, page, asked)
             view = await page.view(asked)
             return self.response(view, asked, policy=_policy(page.connects(), page.embeddable))

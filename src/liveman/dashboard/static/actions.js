@@ -29,8 +29,8 @@ async function act(form) {
     options.body = JSON.stringify(body);
   }
   const response = await fetch(form.getAttribute("action"), options);
-  // The page leads to the login, and back.
-  if (response.status === 401) return location.reload();
+  // The page leads to the login, and back; that of a host may be where this has led already.
+  if (response.status === 401 || response.type === "opaqueredirect") return location.reload();
   const text = await response.text();
   const data = /\bjson\b/.test(response.headers.get("Content-Type") ?? "") ? JSON.parse(text) : null;
   if (!response.ok) return complain(form, data?.detail ?? `It failed: ${response.status} ${response.statusText}`);

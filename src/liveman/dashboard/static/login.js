@@ -4,7 +4,8 @@
 const root = new URL(document.documentElement.dataset.root, location.href);
 const next = new URL(document.querySelector("input[name=next]").value.slice(1), root);
 
-if (!document.getElementById("problem")) {
+// `#other`: who is logged in wants to be somebody else.
+if (!document.getElementById("problem") && location.hash !== "#other") {
   // Of the overview: what comes next may be open to everyone, and a login may see all.
   const response = await fetch(root, { method: "HEAD", headers: { Accept: "text/html" }, redirect: "manual", cache: "no-store" });
   // 403: who is known, but may see one stream alone.
