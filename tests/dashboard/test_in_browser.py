@@ -154,6 +154,26 @@ async def test_an_action_of_who_is_logged_in_no_more_leads_to_where_the_host_sen
         await page.wait_for_url(f"{url}/login")
 
 
+@pytest.mark.parametrize("scripts", ["off", "late"])
+async def test_an_action_without_its_script_sends_nothing(browser: Browser, scripts: str) -> None:
+    """A browser would put the fields into the address: there is a node's token among them."""
+    async with serving(create_app(config_for()), "127.0.0.1:0") as url:
+        context = await browser.new_context(java_script_enabled=scripts == "late")
+        page = await context.new_page()
+        await page.route("**/actions.js", lambda route: route.abort())
+        await page.goto(f"{url}/nodes/")
+        go = page.get_by_role("button", name="Add node")
+        if scripts == "off":
+            await expect(page.locator("#add noscript p")).to_be_visible()
+            await expect(go).to_be_hidden()
+        else:
+            for name, value in {"Alias": "a", "URL": "http://127.0.0.1:9", "Token": "s3cret"}.items():
+                await page.get_by_label(name, exact=True).fill(value)
+            await go.click()
+            await expect(page).to_have_url(f"{url}/nodes/")
+        await context.close()
+
+
 #: What an action is tried with: a form as pages have them, whose fields are JSON for `POST /api/nodes/`.
 FORM = """(values) => {
   const form = document.createElement("form");

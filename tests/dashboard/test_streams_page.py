@@ -97,6 +97,16 @@ async def test_when_nobody_publishes_it_says_how_to_begin() -> None:
         assert page.has("a", href="../publish/")
 
 
+async def test_a_session_that_no_url_can_name_cannot_be_kicked() -> None:
+    """A browser makes another path of some of them."""
+    told = body(stream("cam", ["p"], ["..", ".", "a/b", "a b?c#d"]))
+    async with looking(told) as browser:
+        page = await browser.see("streams/cam")
+        assert len(rows_of(page)) == 5
+        actions = [each["action"] for each in page.every("form") if "/sessions/" in each["action"]]
+        assert actions == [f"../api/streams/cam/sessions/{id}" for id in ("p", "a%20b%3Fc%23d")]
+
+
 @pytest.mark.parametrize("name", NAMES)
 async def test_any_name_is_shown_as_it_is_and_its_links_lead_to_it(name: str) -> None:
     """In the table, on its node's page and on its own, in the picture's words too."""

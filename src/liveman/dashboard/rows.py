@@ -153,7 +153,7 @@ def said(raw: Raw | None) -> Said:
 
 
 def linkable(name: str) -> bool:
-    """Whether a stream can be named in a URL of Liveman's; nodes may list others."""
+    """Whether a stream, or a session, can be named in a URL of Liveman's; nodes may list others."""
     try:
         return stream_name(quote(name, safe="")) == name
     except BadStreamName:

@@ -14,7 +14,7 @@ from liveman.cluster.cascade import Relay, relays
 from liveman.cluster.state import StreamOnNode
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
-from liveman.dashboard.rows import SessionRow, invisible, said, session_rows, state_of
+from liveman.dashboard.rows import SessionRow, invisible, linkable, said, session_rows, state_of
 from liveman.dashboard.tables import Column, Shown, Table, Wanted
 from liveman.dashboard.tree import Kind, Spot, draw
 from liveman.errors import LivemanError
@@ -85,6 +85,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
             "sees_all": sees_all,
             # Their ids are a way to end them.
             "with_ids": sees_all and asked.may_manage,
+            "linkable": linkable,
             "previews": _previews(cluster, name) if sees_all else [],
             "decisions": cluster.journal.newest(stream=name, limit=DECISIONS) if sees_all else [],
             "now": time.time(),

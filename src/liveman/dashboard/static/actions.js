@@ -1,5 +1,5 @@
-// Forms that do something over the JSON API: <form data-api="POST" action="…" data-then="reload|stay|<url>"
-// data-confirm="…" data-done="…">. Their problems are shown beside them, their success in the status line.
+// Forms that do something over the JSON API: <form method="dialog" data-api="POST" action="…"
+// data-then="reload|stay|<url>" data-confirm="…" data-done="…">. Their problems are shown beside them, their success in the status line.
 
 import { say } from "./status.js";
 
