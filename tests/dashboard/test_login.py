@@ -132,6 +132,17 @@ async def test_a_token_that_no_cookie_can_hold_is_refused_in_words() -> None:
         assert "semi;colon" not in answer.text
 
 
+async def test_a_token_that_is_too_long_for_a_cookie_is_refused_in_words() -> None:
+    """Browsers drop what is longer, name and value together, and say nothing."""
+    token = bearer(pad="x" * 3500)["Authorization"].partition(" ")[2]
+    assert len(token) > 4096
+    async with browsing(auth=CLOSED) as client:
+        answer = await post(client, "login", token=token)
+        assert answer.status == 401
+        assert "too long for a cookie" in answer.text
+        assert "Set-Cookie" not in answer.headers
+
+
 async def test_with_a_token_in_the_header_nobody_needs_to_log_in() -> None:
     async with browsing(auth=CLOSED) as client:
         assert (await get(client, "", bearer())).status == 200

@@ -51,8 +51,3 @@ def test_sizes_are_decimal() -> None:
 )
 def test_durations_are_told_by_their_two_largest_parts(seconds: float, expected: str) -> None:
     assert words.duration(seconds) == expected
-
-
-def test_a_share_of_nothing_is_not_told() -> None:
-    assert words.share(1, 0) == ""
-    assert words.share(37, 100) == f"37{NARROW}%"

@@ -16,6 +16,10 @@ __all__ = ["ALL", "LOGIN_SECONDS", "log_in", "log_in_by_token", "log_out"]
 #: RFC 6265, section 4.1.1.
 _NOT_IN_COOKIES = re.compile(r"[^!#-+\--:<-\[\]-~]")
 
+#: A cookie's name and value together, in bytes, beyond which browsers drop it without a word (RFC 6265bis,
+#: section 5.7); the longest name is ``__Host-liveman``.
+_LONGEST_COOKIE = 4096 - len("__Host-liveman")
+
 ALL = MANAGE | PUBLISH | SUBSCRIBE
 LOGIN_SECONDS = 86_400
 
@@ -53,6 +57,8 @@ async def log_in_by_token(gate: Gate, inbound: Inbound, token: str) -> tuple[Ide
         raise
     if _NOT_IN_COOKIES.search(token):
         raise NotAuthenticated("This token holds a character that no cookie can; log in with another one.")
+    if len(token) > _LONGEST_COOKIE:
+        raise NotAuthenticated("This token is too long for a cookie; log in with another one.")
     audit(inbound, "login")
     left = LOGIN_SECONDS if identity.expires_at is None else int(identity.expires_at - time.time())
     scheme = client_of(inbound, gate.trusted).scheme

@@ -1,6 +1,6 @@
 """Numbers as people read them. All are filters of the templates."""
 
-__all__ = ["age", "bitrate", "bytesize", "count", "duration", "milliseconds", "share"]
+__all__ = ["age", "bitrate", "bytesize", "count", "duration", "milliseconds"]
 
 _THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
 
@@ -40,11 +40,6 @@ def age(seconds: float) -> str:
 def milliseconds(seconds: float) -> str:
     """``12 ms``."""
     return f"{count(seconds * 1000)} ms"
-
-
-def share(part: float, whole: float) -> str:
-    """``37 %``; of nothing, nothing."""
-    return f"{100 * part / whole:.0f}{_THOUSANDS}%" if whole else ""
 
 
 def _short(number: float, step: int) -> str:
