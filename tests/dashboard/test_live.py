@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -161,6 +162,28 @@ async def test_nothing_is_made_when_nobody_looks_any_more(shown: list[Asked]) ->
             while made != len(shown):
                 made = len(shown)
                 await asyncio.sleep(0.3)
+
+
+async def test_a_view_that_takes_long_rests_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are that differ, they leave most of the time to others."""
+    made: list[tuple[float, float]] = []
+
+    def pages(_dashboard: Dashboard) -> list[Page]:
+        async def view(_asked: Asked) -> View:
+            begun = time.monotonic()
+            await asyncio.sleep(0.03)
+            made.append((begun, time.monotonic()))
+            return View("error.html", {"status": 404, "problem": "x"}, status=200)
+
+        return [Page("/", view, READ_ALL)]
+
+    monkeypatch.setattr(overview, "pages", pages)
+    async with browsing() as client, listening(client):
+        async with asyncio.timeout(10):
+            while len(made) < 4:
+                await asyncio.sleep(0.01)
+    rests = [then - end for (_, end), (then, _) in pairwise(made)]
+    assert min(rests) >= 0.03 * live_module.REST
 
 
 async def test_there_are_no_more_views_than_can_be_kept_up_to_date(

@@ -11,6 +11,7 @@ from cluster.fake import as_json, body, session, stream
 from dashboard.html import Element, parse
 from dashboard.looking import ALL, CLOSED, DASH, NAMES, Browser, bearer, looking, rows_of, saying
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE
+from liveman.dashboard import streams
 from liveman.dashboard.tables import PAGE
 
 STREAMS = "streams/"
@@ -95,6 +96,26 @@ async def test_when_nobody_publishes_it_says_how_to_begin() -> None:
         page = await browser.see(STREAMS)
         assert "Nobody publishes." in page.words
         assert page.has("a", href="../publish/")
+
+
+async def test_long_tables_are_made_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread more would only make everybody else wait longer for the one that serves them."""
+    now: list[str] = []
+    most = 0
+
+    def show(*given: Any) -> Any:
+        nonlocal most
+        now.append("")
+        most = max(most, len(now))
+        time.sleep(0.05)
+        now.pop()
+        return real(*given)
+
+    real = streams._shown
+    monkeypatch.setattr(streams, "_shown", show)
+    async with looking(saying("a")) as browser:
+        await asyncio.gather(*(browser.see(STREAMS) for _ in range(4)))
+    assert most == 1
 
 
 async def test_a_session_that_no_url_can_name_cannot_be_kicked() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self, TypeVar
 
 from attrs import field, frozen
 
@@ -20,6 +20,9 @@ from liveman.recording.recordings import Recordings
 from liveman.tasks import TaskOwner
 
 __all__ = ["Dashboard"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @frozen
@@ -38,6 +41,7 @@ class Dashboard:
     """What is wrong with the database; "": it answers."""
     history: History = field(factory=History, init=False)
     _tasks: TaskOwner = field(factory=TaskOwner, init=False)
+    _aside: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     live: Live = field(init=False)
 
     @live.default
@@ -52,6 +56,12 @@ class Dashboard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._tasks.__aexit__(kind, error, trace)
+
+    async def aside(self, make: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        """Make something in a thread, as what takes longer than others can wait: long tables. One after
+        another, since only one thread computes at a time, and the loop's waits for all of them."""
+        async with self._aside:
+            return await asyncio.to_thread(make, *args, **more)
 
     def end_streams(self) -> None:
         """End all event streams, so that shutting down waits for none."""

@@ -23,6 +23,10 @@ log = get_logger("liveman.dashboard")
 
 #: The least between two looks at a view, seconds.
 PAUSE_SECONDS = 2.0
+#: A view rests for so many times as long as the last look took, so that many of them leave time to others.
+REST = 10.0
+#: But no longer, seconds.
+LONGEST_REST = 30.0
 #: How long a look waits for a change of the nodes; what else changes is seen then.
 WAIT_SECONDS = 3.0
 #: Who is told nothing for so long gets a comment.
@@ -72,6 +76,8 @@ class _View:
     listeners: int = 0
     followed: bool = False
     ended: bool = False
+    took: float = 0.0
+    """How long the last rendering lasted, seconds."""
     news: Changes = field(factory=Changes)
     _turn: asyncio.Lock = field(factory=asyncio.Lock)
     _begun: int = 0
@@ -85,7 +91,9 @@ class _View:
             if self._made > begun:
                 return
             self._begun = number = self._begun + 1
+            start = time.monotonic()
             frame = await self.render()
+            self.took = time.monotonic() - start
             self._made = number
             if self.newest is None or self.newest.tag != frame.tag:
                 self.newest = frame
@@ -140,7 +148,7 @@ class Live:
         try:
             while view.listeners and not self._ended:
                 seen = self._changes.count
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(max(PAUSE_SECONDS, min(LONGEST_REST, REST * view.took)))
                 try:
                     async with asyncio.timeout(WAIT_SECONDS):
                         await self._changes.after(seen)

@@ -1,6 +1,5 @@
 """What was recorded, by stream and day, and the page that plays it."""
 
-import asyncio
 import time
 from calendar import timegm
 from collections.abc import Sequence
@@ -74,8 +73,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
         wanted = _STREAMS.parse(asked.query)
         running = frozenset(recordings.recorder.running)
         names = await recordings.index.streams()
-        # With tens of thousands of streams it takes longer than others can wait.
-        shown = await asyncio.to_thread(_shown, names, running, wanted)
+        shown = await dashboard.aside(_shown, names, running, wanted)
         values = {
             "table": shown,
             "newest": {row.name: await _newest(dashboard, row.name) for row in shown.rows},

@@ -92,7 +92,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
             "utc": _utc,
         }
         # One stream may have thousands of them; nothing of the state is read any more.
-        values["table"] = await asyncio.to_thread(_shown, parts, hops, wanted)
+        values["table"] = await dashboard.aside(_shown, parts, hops, wanted)
         return View("stream.html", values)
 
     return [Page("/streams/{stream}", stream, Rule(SUBSCRIBE, "stream"))]

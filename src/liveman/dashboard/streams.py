@@ -1,6 +1,5 @@
 """The streams: a table of all of the cluster's."""
 
-import asyncio
 import time
 
 from liveman.access import READ_ALL
@@ -42,8 +41,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
 
     async def streams(asked: Asked) -> View:
         wanted = _TABLE.parse(asked.query)
-        # With tens of thousands of streams it takes longer than others can wait.
-        shown = await asyncio.to_thread(_shown, take_streams(cluster.state), wanted)
+        shown = await dashboard.aside(_shown, take_streams(cluster.state), wanted)
         values = {
             "table": shown,
             "recorded": dashboard.recordings.recorder.running,
