@@ -7,6 +7,7 @@ import pytest
 
 from auth.asking import bearer
 from dashboard.browsing import CLOSED, EVENTS, HTML, browsing, get
+from dashboard.html import parse
 from liveman.access import ANYONE, Identity
 from liveman.dashboard.page import Asked
 
@@ -90,6 +91,15 @@ async def test_who_may_not_is_told_so_in_a_page() -> None:
         assert (answer.status, answer.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
         assert "You may not see this" in answer.text
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+async def test_who_may_see_one_stream_alone_is_led_there_and_not_to_the_overview() -> None:
+    async with browsing(auth=CLOSED) as client:
+        for path in ("", "nodes/n0", "nowhere"):
+            page = parse((await get(client, path, {**HTML, **bearer("a b", 4)})).text)
+            links = [each["href"] for each in page.first("main").every("a", class_="primary")]
+            # At a path that is nowhere nobody is asked who he is.
+            assert [link.lstrip("./") for link in links] == ([""] if path == "nowhere" else ["streams/a%20b"])
 
 
 async def test_nothing_is_shown_as_a_page_too_and_without_what_was_asked_for_as_markup() -> None:

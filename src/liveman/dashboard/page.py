@@ -49,7 +49,7 @@ class Asked:
     def href(self, *segments: str, **query: object) -> str:
         """The relative URL of a path of Liveman's, from its decoded segments; an empty one at the end stands
         for the slash there."""
-        path = "/".join(quote(segment, safe="") for segment in segments)
+        path = "/".join(quote(segment, safe="", errors="replace") for segment in segments)
         return self.root + path + ("?" + urlencode(query) if query else "")
 
 
