@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,6 +39,8 @@ FIRST_SECONDS = 1.0
 #: What changes without a word, such as nodes that are declared at run time, is noticed after so long.
 _LOOK_SECONDS = 1.0
 _PAUSE_SECONDS = 0.05
+#: So many nodes appear or are asked anew at once: a thousand that came together would stop the others.
+_AT_ONCE = 50
 #: More refused names are not told of one by one.
 _MOST_TOLD = 100
 
@@ -70,8 +73,8 @@ class Discovery:
         """Since when the agents of discovered nodes are gone, by the loop's clock while there is a broker."""
         self._reported: dict[str, float] = {}
         """When agents told of their streams last, unix seconds."""
-        self._aliases: dict[str, str] = {}
-        """The nodes, by their agents."""
+        self._aliases: dict[str, list[str]] = {}
+        """The nodes, by their agents; several may be declared for one."""
         self._told: set[str] = set()
         self.local = Local(
             address,
@@ -146,19 +149,16 @@ class Discovery:
 
     def _vanish(self, agent: str) -> None:
         self._reported.pop(agent, None)
-        alias = self._aliases.get(agent)
-        node = self._cluster.node(alias) if alias else None
-        if node is not None:
+        for node in self._nodes(agent):
             if node.kind == "net4mqtt":
                 self._missing[agent] = asyncio.get_running_loop().time()
             self._cluster.node_failed(node.alias, "its agent has left, or the MQTT broker is lost")
         self._wake.set()
 
     def _report(self, agent: str, streams: bytes) -> None:
-        alias = self._aliases.get(agent)
-        if alias is not None and self._cluster.node(alias) is not None:
+        for node in self._nodes(agent):
             self._reported[agent] = round(time.time(), 3)
-            self._cluster.node_reported(alias, streams)
+            self._cluster.node_reported(node.alias, streams)
             self._wake.set()
 
     def _turned(self) -> None:
@@ -166,6 +166,10 @@ class Discovery:
             self._back.update(self._aliases)
             self._missing = dict.fromkeys(self._missing, asyncio.get_running_loop().time())
         self._wake.set()
+
+    def _nodes(self, agent: str) -> list[Node]:
+        nodes = (self._cluster.node(alias) for alias in self._aliases.get(agent, ()))
+        return [node for node in nodes if node is not None]
 
     # The nodes follow.
 
@@ -181,34 +185,42 @@ class Discovery:
     def _match(self) -> None:
         """Make the cluster's nodes what the agents are, and say of each how it stands with its way."""
         self._forget_missing()
-        declared = {
-            agent: known.node.alias
-            for known in self._cluster.nodes()
-            if known.node.kind != "net4mqtt" and (agent := self.local.agent_of(known.node.url))
-        }
-        discovered = {
-            known.node.alias: known.node.alias
-            for known in self._cluster.nodes()
-            if known.node.kind == "net4mqtt"
-        }
-        for agent in discovered.keys() & declared.keys():
-            self._remove(discovered.pop(agent))
-        for agent in self.local.agents - declared.keys() - discovered.keys():
+        declared: dict[str, list[str]] = {}
+        discovered: set[str] = set()
+        for each in self._cluster.nodes():
+            if each.node.kind == "net4mqtt":
+                discovered.add(each.node.alias)
+            elif agent := self.local.agent_of(each.node.url):
+                declared.setdefault(agent, []).append(each.node.alias)
+        for agent in discovered & declared.keys():
+            discovered.remove(agent)
+            self._remove(agent)
+        present = self.local.agents
+        added = 0
+        for agent in present - declared.keys() - discovered:
+            if added == _AT_ONCE:
+                self._wake.set()
+                break
             if self._add(agent):
-                discovered[agent] = agent
-        self._aliases = declared | discovered
-        back, self._back = self._back, set()
-        for agent, alias in self._aliases.items():
-            known = self._cluster.state.nodes[alias]
-            way = self._way(agent, known.node)
-            if known.way != way:
-                self._cluster.set_way(alias, way)
-            if agent in back:
-                self._cluster.node_may_be_back(alias)
+                discovered.add(agent)
+                added += 1
+        self._aliases = declared | {agent: [agent] for agent in discovered}
+        self._back &= self._aliases.keys()
+        back = set(islice(self._back, _AT_ONCE))
+        self._back -= back
+        if self._back:
+            self._wake.set()
+        for agent, aliases in self._aliases.items():
+            way = self._way(agent, agent in present)
+            for alias in aliases:
+                if self._cluster.state.nodes[alias].way != way:
+                    self._cluster.set_way(alias, way)
+                if agent in back:
+                    self._cluster.node_may_be_back(alias)
 
-    def _way(self, agent: str, node: Node) -> Way:
+    def _way(self, agent: str, present: bool) -> Way:
         broker = self.local.broker.problem or "connected"
-        if agent in self.local.agents:
+        if present:
             return Way(agent, "online", broker, self._reported.get(agent))
         return Way(agent, "offline" if agent in self._missing else "unknown", broker)
 

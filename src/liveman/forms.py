@@ -229,8 +229,12 @@ def domain(text: str) -> str:
 
 def mqtt_url(text: str) -> str:
     """``mqtt://[user:password@]host:port/prefix?client_id=…``, or mqtts, ws, wss; it may hold ``{alias}``."""
-    if _split(text).scheme not in ("mqtt", "mqtts", "ws", "wss"):
+    parts = _split(text)
+    if parts.scheme not in ("mqtt", "mqtts", "ws", "wss"):
         raise ValueError("must begin with mqtt://, mqtts://, ws:// or wss://")
+    if "@" in parts.path + parts.query + parts.fragment:
+        # Else a part of the password would pass for the host and the prefix, which logs show.
+        raise ValueError("must write / ? # @ in its user, password and prefix as %2F %3F %23 %40")
     return text
 
 

@@ -37,6 +37,9 @@ def test_a_url_is_read(url: str, address: BrokerAddress) -> None:
         ("mqtt://u:hidden@broker/a/%23", "MQTT topics"),
         ("mqtt://u:hidden@broker/a+", "MQTT topics"),
         ("mqtt://u:hidden@bro ker", "blanks"),
+        ("mqtt://user:12/hidden@broker/a", "%2F"),
+        ("mqtt://user:12?hidden@broker/a", "%2F"),
+        ("mqtt://user:12#hidden@broker/a", "%2F"),
     ],
 )
 def test_a_url_that_cannot_be_is_refused_without_showing_it(url: str, problem: str) -> None:

@@ -194,6 +194,78 @@ async def test_another_liveman_of_the_same_alias_is_told_of(
         await holds(lambda: "another Liveman with the same alias" in caplog.text)
 
 
+async def test_those_of_the_same_alias_do_not_disturb_one_another(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is told how many messages it has sent and got, not how many both."""
+    async with (
+        http_target() as target,
+        agent(broker.url, target),
+        local(broker.url) as one,
+        local(broker.url) as two,
+        session(one) as first,
+        session(two) as second,
+    ):
+        until = asyncio.get_running_loop().time() + 5
+        while asyncio.get_running_loop().time() < until:
+            for client in (first, second, second):
+                async with client.post("/echo", data=b"x" * 20_000) as answer:
+                    assert len(await answer.read()) == 20_000
+    assert "messages were lost" not in caplog.text
+
+
+async def test_ids_that_differ_in_case_alone_are_different_agents(broker: Mosquitto) -> None:
+    """Each comes and goes, and is reached, by itself; who writes the name otherwise means the first."""
+    async with http_target() as target, agent(broker.url, target, "Edge"), local(broker.url) as side:
+        await holds(lambda: side.agents == {"Edge"})
+        async with agent(broker.url, target, "edge"):
+            await holds(lambda: side.agents == {"Edge", "edge"})
+            named = {
+                host: side.agent_of(f"http://{host}.net4mqtt.local") for host in ("Edge", "edge", "EDGE")
+            }
+            assert named == {"Edge": "Edge", "edge": "edge", "EDGE": "Edge"}
+        await holds(lambda: side.agents == {"Edge"})
+        assert side.events == [("appear", "Edge"), ("appear", "edge"), ("vanish", "edge")]
+        assert side.agent_of("http://edge.net4mqtt.local") == "Edge"
+
+
+async def test_the_will_of_an_earlier_run_does_not_stand(broker: Mosquitto) -> None:
+    """A broker may notice an end late. But who leaves has left."""
+    async with local(broker.url) as side, bare(broker.url, "test/node/-/v/-") as other:
+        async with agent(broker.url, 1):
+            await holds(lambda: side.agents)
+            other.broker.publish("test/node/-/v/-", b"{}", retain=True)
+            await holds(lambda: side.events[-2:] == [("vanish", "node"), ("appear", "node")])
+        await holds(lambda: not side.agents)
+        other.broker.publish("test/node/-/v/-", b"the last")
+        await holds(lambda: other.messages[-1][1] == b"the last")
+        assert other.messages[-2][1] == b"{}"
+
+
+async def test_what_is_retained_of_snapshots_is_old(broker: Mosquitto) -> None:
+    async with bare(broker.url) as other:
+        other.broker.publish("test/node/-/x/streams", b'[{"id":"old"}]', retain=True)
+        other.broker.publish("test/manager/-/v/-", b"the last", retain=True)
+        async with local(broker.url) as side:
+            await holds(lambda: side.agents)
+            assert side.snapshots == {}
+
+
+async def test_connections_that_cannot_end_make_room_too(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are never more than the limit, whoever keeps opening them and takes nothing."""
+    monkeypatch.setattr(agent_module, "MOST_CONNECTIONS", 4)
+    async with http_target() as target, agent(broker.url, target) as far:
+        async with bare(broker.url) as other:
+            monkeypatch.setattr(far._carrier, "_writable", lambda: False)
+            for i in range(20):
+                topic = f"test/node/me/i/tcp/s:{i}/-"
+                other.broker.publish(topic, b"GET /bytes/500000 HTTP/1.1\r\nHost: x\r\n\r\n")
+            await holds(lambda: far._carrier.has("test/node/me/i/tcp/s:19/-"))
+            assert len(far._carrier) <= 4
+
+
 async def test_idle_connections_are_closed(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_module, "IDLE_SECONDS", 0.3)
     async with http_target() as target, agent(broker.url, target) as far, local(broker.url) as side:

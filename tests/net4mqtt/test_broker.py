@@ -234,6 +234,28 @@ async def test_all_subscriptions_but_the_last_must_be_granted(granted: bytes, en
                 await holds(lambda: connection.problem == "it does not grant the subscriptions")
 
 
+@pytest.mark.parametrize(
+    ("url", "granted"),
+    [("mqtt://no..host", b""), ("ws://no..host", b""), ("mqtt://127.0.0.1:{}", b"\x90\x02\0\1")],
+)
+async def test_whatever_goes_wrong_it_is_tried_again(url: str, granted: bytes) -> None:
+    """Names that no host can have, and a broker that grants nothing at all."""
+    tries = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tries.append(await reader.read(1000))
+        writer.write(b"\x20\x02\0\0" + granted)
+        await reader.read(1000)
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with client(url.format(port)) as (connection, _):
+            await holds(lambda: connection.problem != "it has not been reached yet")
+            assert len(connection._tasks) == 1
+            await holds(lambda: not granted or len(tries) > 1)
+
+
 @pytest.mark.parametrize("scheme", ["mqtt", "ws"])
 async def test_two_clients_with_one_id_are_told_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, scheme: str

@@ -124,6 +124,7 @@ async def test_a_node_of_the_configuration_needs_no_presence(broker: Mosquitto) 
     """Its URL's first label is the agent, whatever its alias and port; who announces himself too is one."""
     declared = NodeConfig("roof", "http://edge-7.net4mqtt.local:7777", mode="poll")
     async with raw_node() as node, agent(broker.url, port_of(node.url), "edge-7") as side:
+        side._announced = lambda online: None  # type: ignore[method-assign]
         side.broker.publish("test/edge-7/-/v/-", b"", retain=True)
         async with liveman(declared, net4mqtt=over(broker)) as url:
             await until(lambda: is_up(url, "roof"))
@@ -311,6 +312,22 @@ async def test_what_no_node_can_be_is_left_out(broker: Mosquitto, caplog: pytest
     told = [record.getMessage() for record in caplog.records if "agent" in record.getMessage()]
     assert len([each for each in told if "no host can have" in each]) == 4
     assert len([each for each in told if "gives way" in each]) == 1
+
+
+async def test_several_nodes_may_be_declared_for_one_agent(broker: Mosquitto) -> None:
+    """Each shows how it stands with the agent, and is in doubt at once when that leaves."""
+    async with raw_node() as node, agent(broker.url, port_of(node.url), "edge-7") as side:
+        nodes = [NodeConfig(alias, "http://edge-7.net4mqtt.local") for alias in ("a", "b")]
+        async with liveman(*nodes, net4mqtt=over(broker)) as url:
+
+            async def both(presence: str, up: bool) -> bool:
+                found = (await rows(url)).values()
+                said = [(row["net4mqtt"]["presence"], row["health"] == "up") for row in found]
+                return said == [(presence, up)] * 2
+
+            await until(lambda: both("online", True))
+            await side.__aexit__(None, None, None)
+            await until(lambda: both("unknown", False))
 
 
 async def test_other_programs_reach_the_node_by_socks_and_nothing_else(broker: Mosquitto) -> None:

@@ -26,7 +26,7 @@ def test_what_is_written_is_read(
         ("p/a/l/o/udp/1.2.3.4:7/5.6.7.8:9", Topic("p", "a", "l", "o", "udp", "1.2.3.4:7", "5.6.7.8:9")),
         ("p/a/-/v/-", Topic("p", "a", "-", "v")),
         ("p/a/-/x/streams", Topic("p", "a", "-", "x", "streams")),
-        ("p/a/l/iw/mark", Topic("p", "a", "l", "iw", "mark")),
+        ("p/a/l/iw/mark/127.1.2.3/-", Topic("p", "a", "l", "iw", "mark", "127.1.2.3", "-")),
     ],
 )
 def test_topics_of_today_are_read_and_written_so(text: str, meaning: Topic) -> None:
@@ -66,8 +66,8 @@ def test_no_text_upsets_the_reader(text: str, prefix: str) -> None:
 
 
 def test_each_role_subscribes_what_is_meant_for_it() -> None:
-    assert local_filters("a/b", "me") == ("a/b/+/me/o/#", "a/b/+/+/v/#", "a/b/+/+/x/#", "a/b/+/me/ow/+")
-    assert agent_filters("a/b", "node") == ("a/b/node/+/i/#", "a/b/node/+/iw/+")
+    assert local_filters("a/b", "me") == ("a/b/+/me/o/#", "a/b/+/+/v/#", "a/b/+/+/x/#", "a/b/+/me/ow/#")
+    assert agent_filters("a/b", "node") == ("a/b/node/+/i/#", "a/b/node/-/v/-", "a/b/node/+/iw/#")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from liveman.net4mqtt.bridge import Half
 from liveman.net4mqtt.broker import Broker
 from liveman.net4mqtt.carrier import Carrier
 from liveman.net4mqtt.link import Session
-from liveman.net4mqtt.topic import NONE, Topic, agent_filters, parse_topic
+from liveman.net4mqtt.topic import NONE, Topic, agent_filters, is_online, parse_topic
 from liveman.tasks import TaskOwner
 
 __all__ = ["Agent"]
@@ -43,15 +43,17 @@ class Agent:
         self._target = target
         self._presence = str(Topic(address.prefix, alias, NONE, "v"))
         self._orphans: list[str] = []
+        self._leaving = False
         self._tasks = TaskOwner()
-        session = Session(agent_filters(address.prefix, alias), (self._presence, _OFFLINE))
+        will = self._presence, _OFFLINE
+        session = Session(agent_filters(address.prefix, alias), will, wishes=2)
         self.broker = Broker(address, session, self, tls)
 
     async def __aenter__(self) -> Self:
         self._carrier = Carrier(
             self.broker.publish,
             lambda: self.broker.writable,
-            lambda local, kind: str(Topic(self._prefix, self._alias, local, "ow", kind)),
+            self._mark_topic,
             lambda: self.broker.wish,
         )
         self._tasks.start("net4mqtt idle connections", self._close_idle())
@@ -64,6 +66,7 @@ class Agent:
         for transport in self._carrier:
             transport.abort()
         # A will is for those who leave without a word.
+        self._leaving = True
         self.broker.publish(self._presence, _OFFLINE, retain=True)
         await self._tasks.__aexit__(kind, error, trace)
         await self.broker.__aexit__(kind, error, trace)
@@ -87,11 +90,23 @@ class Agent:
             return
         meaning = parse_topic(topic, self._prefix)
         if meaning and meaning.label == "iw":
-            self._carrier.marked(meaning.local, meaning.protocol, payload)
+            self._carrier.marked(_peer(meaning), meaning.protocol, payload)
+        elif meaning and meaning.label == "v":
+            self._announced(is_online(payload))
         elif meaning and meaning.src:
             if payload:
                 self._open(topic, meaning, payload)
-            self._carrier.came(meaning.local)
+            self._carrier.came(_peer(meaning))
+
+    def _announced(self, online: bool) -> None:
+        """The will of an earlier run, whose end the broker has only noticed now, must not stand."""
+        if not online and not self._leaving:
+            log.info("somebody has announced that this agent is gone, which is put right", agent=self._alias)
+            self.broker.publish(self._presence, _ONLINE, retain=True)
+
+    def _mark_topic(self, peer: str, kind: str) -> str:
+        local, _, source = peer.partition("/")
+        return str(Topic(self._prefix, self._alias, local, "ow", kind, source, NONE))
 
     def _open(self, topic: str, meaning: Topic, payload: bytes) -> None:
         """A message has come on a new topic."""
@@ -103,9 +118,10 @@ class Agent:
             self.broker.publish(answers, b"")
             return
         if len(self._carrier) >= MOST_CONNECTIONS:
-            next(iter(self._carrier)).close()
+            # Not gently: one that cannot send what it still has would stay for ever.
+            next(iter(self._carrier)).abort()
         inner = Half()
-        transport = self._carrier.open(meaning.local, topic, answers, inner, known=True)
+        transport = self._carrier.open(_peer(meaning), topic, answers, inner, known=True)
         transport.pause_reading()
         transport.arrived(payload)
         self._tasks.start("net4mqtt connection to the target", self._reach(inner))
@@ -124,3 +140,9 @@ class Agent:
             for transport in self._carrier:
                 if self._carrier.now() - transport.used_at >= IDLE_SECONDS:
                     transport.close()
+
+
+def _peer(meaning: Topic) -> str:
+    """A process that is a local: there may be several of one id, or an earlier run's connections."""
+    source = meaning.src or NONE
+    return f"{meaning.local}/{source.rpartition(':')[0] or source}"

@@ -97,6 +97,8 @@ class Broker:
                 self._fail("it does not answer in time")
             except OSError as error:
                 self._fail(_why(error))
+            except Exception as error:  # noqa: BLE001 - the libraries raise what a strange answer leads them to.
+                self._fail(f"unexpected {type(error).__name__}", error)
             else:
                 reason = await self._use(link)
                 again = loop.time() - begun < _STABLE_SECONDS
@@ -126,9 +128,9 @@ class Broker:
             self._link, self.problem = None, "it is lost"
             await link.close()
 
-    def _fail(self, problem: str) -> None:
+    def _fail(self, problem: str, error: Exception | None = None) -> None:
         tell = log.debug if problem == self.problem else log.warning
-        tell("the broker cannot be used; trying again", broker=self._address, problem=problem)
+        tell("the broker cannot be used; trying again", broker=self._address, problem=problem, exc_info=error)
         self.problem = problem
 
     # What a link says.

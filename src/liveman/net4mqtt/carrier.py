@@ -115,6 +115,9 @@ class Carrier:
 
     def lose(self, reason: str, peer: str | None = None) -> list[str]:
         """Fail the connections, or those to one peer, at once; the topics to tell the other sides on."""
+        if peer is not None and not self._peers[peer]:
+            self._tallies.pop(peer, None)
+            return []
         lost = [each for each in self._transports.values() if peer in (None, each.peer)]
         for transport in lost:
             transport.lost(ConnectionResetError(reason))
@@ -214,7 +217,9 @@ class Carrier:
         self._peers[transport.peer] -= 1
         if not self._peers[transport.peer]:
             del self._peers[transport.peer]
-            self._windows.pop(transport.peer, None)
+            window = self._windows.pop(transport.peer, None)
+            if window and not window.open:
+                self._loop.call_soon(self.flush)  # Its end could not be sent yet.
             if not self._tallies[transport.peer].missing:
                 del self._tallies[transport.peer]
         self._late[transport.arriving] = self.now() + _LATE_SECONDS, transport.peer

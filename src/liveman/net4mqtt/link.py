@@ -34,9 +34,10 @@ class Session:
     """What is said to the broker at the beginning of each link."""
 
     subscriptions: tuple[str, ...]
-    """The last is a wish: without it one gets on, too."""
     will: tuple[str, bytes] | None = None
     """Topic and payload that the broker publishes, retained, when the link is lost."""
+    wishes: int = 1
+    """So many of the last subscriptions are wishes: without them one gets on, too."""
 
 
 class Link(ABC):
@@ -59,9 +60,10 @@ class Link(ABC):
     async def close(self) -> None:
         """Send what is published and disconnect, in two seconds at most."""
 
-    def _check(self, granted: Sequence[int]) -> None:
+    def _check(self, session: Session, granted: Sequence[int]) -> None:
         """Raises LinkError when what is needed of the subscriptions is not granted."""
-        if any(code >= 128 for code in granted[:-1]):
+        asked = len(session.subscriptions)
+        if len(granted) != asked or any(code >= 128 for code in granted[: asked - session.wishes]):
             raise LinkError("it does not grant the subscriptions")
         self.wish = granted[-1] < 128
 

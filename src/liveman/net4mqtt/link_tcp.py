@@ -83,7 +83,7 @@ class _TcpLink(Link):
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not self._granted.done():
             raise LinkError("it closed the connection instead of granting the subscriptions")
-        self._check(self._granted.result())
+        self._check(session, self._granted.result())
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         if not self.lost.done():

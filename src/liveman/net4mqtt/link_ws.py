@@ -72,7 +72,7 @@ class _WsLink(Link):
         finally:
             self._entered = entering.done() and not entering.cancelled() and entering.exception() is None
         granted = await self._client.subscribe([(topic, 0) for topic in session.subscriptions])
-        self._check([code if isinstance(code, int) else code.value for code in granted])
+        self._check(session, [code if isinstance(code, int) else code.value for code in granted])
         self._tasks.start("net4mqtt websocket receiving", self._receive())
         self._tasks.start("net4mqtt websocket sending", self._send())
 

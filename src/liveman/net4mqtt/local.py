@@ -66,8 +66,9 @@ class Local:
         # A source must be unique, also after a restart and among several of one alias.
         self._source = f"127.{token[0]}.{token[1]}.{token[2]}"
         self._port = 0
-        self._agents: dict[str, str] = {}
-        """By themselves in lower case: names of hosts have none."""
+        self._agents: dict[str, list[str]] = {}
+        """By themselves in lower case, as hosts are written: the first of several is who is meant."""
+        self._count = 0
         self._orphans: list[str] = []
         self._told_at: dict[str, float] = {}
         self._slots = Slots(_MOST)
@@ -81,13 +82,13 @@ class Local:
     @property
     def agents(self) -> frozenset[str]:
         """Those that have announced themselves."""
-        return frozenset(self._agents.values())
+        return frozenset(agent for alike in self._agents.values() for agent in alike)
 
     async def __aenter__(self) -> Self:
         self._carrier = Carrier(
             self.broker.publish,
             lambda: self.broker.writable,
-            lambda agent, kind: str(Topic(self._prefix, agent, self._alias, "iw", kind)),
+            lambda agent, kind: str(Topic(self._prefix, agent, self._alias, "iw", kind, self._source, NONE)),
             lambda: self.broker.wish,
             self._slots,
         )
@@ -131,7 +132,8 @@ class Local:
         return self._carrier.open(agent, str(arriving), str(leaving), protocol), protocol
 
     def _known(self, agent: str) -> str:
-        return self._agents.get(agent.lower(), agent)
+        alike = self._agents.get(agent.lower())
+        return alike[0] if alike and agent not in alike else agent
 
     def _need_broker(self) -> None:
         if not self.broker.connected:
@@ -171,11 +173,14 @@ class Local:
             log.debug("a topic is none of this protocol", topic=topic)
         elif meaning.label == "v":
             self._presence(meaning.agent, is_online(payload), retained)
+        elif retained:
+            log.debug("a topic is retained that says only what was", topic=topic)
         elif meaning.label == "x":
             if meaning.protocol == "streams":
                 self._reports.report(meaning.agent, payload)
         elif meaning.label == "ow":
-            self._carrier.marked(meaning.agent, meaning.protocol, payload)
+            if meaning.src == self._source:
+                self._carrier.marked(meaning.agent, meaning.protocol, payload)
         elif (meaning.src or "").startswith(f"{self._source}:"):
             self._carrier.came(meaning.agent)
         elif payload:
@@ -184,15 +189,17 @@ class Local:
     def _presence(self, agent: str, online: bool, retained: bool) -> None:
         if agent == NONE:
             return
-        known = self._agents.get(agent.lower()) == agent
+        known = agent in self._agents.get(agent.lower(), ())
         if not online:
             self._carrier.lose("the agent has gone", agent)
         elif known and not retained:
             # It has not been missed, but one that announces itself anew has forgotten its connections.
             self._carrier.lose("the agent has begun anew", agent)
             self._tell("an agent announces itself that is there: are there two of one alias?", agent=agent)
-        if online and (known or len(self._agents) < _MOST_AGENTS):
-            self._agents[agent.lower()] = agent
+        if online and (known or self._count < _MOST_AGENTS):
+            if not known:
+                self._agents.setdefault(agent.lower(), []).append(agent)
+                self._count += 1
             self._reports.appear(agent)
         elif online:
             self._tell("more agents announce themselves than Liveman takes", most=_MOST_AGENTS)
@@ -200,7 +207,11 @@ class Local:
             self._gone(agent)
 
     def _gone(self, agent: str) -> None:
-        del self._agents[agent.lower()]
+        alike = self._agents[agent.lower()]
+        alike.remove(agent)
+        if not alike:
+            del self._agents[agent.lower()]
+        self._count -= 1
         self._reports.vanish(agent)
 
     def _foreign(self, agent: str) -> None:

@@ -45,7 +45,8 @@ class Topic:
     protocol: str = NONE
     """``tcp`` for connections; ``streams`` for snapshots; ``mark``, ``echo``."""
     src: str | None = None
-    """What names the connection among those of this local; None: the topic is a short one."""
+    """What names the connection among those of this local, or, with marks, the process that is this local;
+    None: the topic is a short one."""
     dst: str | None = None
 
     def __str__(self) -> str:
@@ -68,13 +69,13 @@ def parse_topic(text: str, prefix: str) -> Topic | None:
 
 def local_filters(prefix: str, local: str) -> tuple[str, ...]:
     """What a local subscribes; it can do without the last, marks."""
-    marks = f"{prefix}/+/{local}/ow/+"
+    marks = f"{prefix}/+/{local}/ow/#"
     return (f"{prefix}/+/{local}/o/#", f"{prefix}/+/+/v/#", f"{prefix}/+/+/x/#", marks)
 
 
 def agent_filters(prefix: str, agent: str) -> tuple[str, ...]:
-    """What an agent subscribes; it can do without the last, marks."""
-    return (f"{prefix}/{agent}/+/i/#", f"{prefix}/{agent}/+/iw/+")
+    """What an agent subscribes; it can do without the last two, its own presence and marks."""
+    return (f"{prefix}/{agent}/+/i/#", f"{prefix}/{agent}/{NONE}/v/{NONE}", f"{prefix}/{agent}/+/iw/#")
 
 
 def is_online(presence: bytes) -> bool:
