@@ -248,7 +248,7 @@ async def test_what_an_agent_tells_of_its_streams_counts_at_once(broker: Mosquit
             return ((await rows(url))["edge-7"]["net4mqtt"]["reported_at"] or 0) > 1_700_000_000
 
         await until(told)
-        for garbage in (b"", b"[", b'{"id":1}', b"\xff" * 20_000):
+        for garbage in (b"", b"[", b'{"id":1}', b"\xff" * 20_000, b"[" + b" " * 2**24 + b"]"):
             side.broker.publish("test/edge-7/-/x/streams", garbage)
         side.broker.publish("test/edge-7/-/x/streams", b"[]")
 

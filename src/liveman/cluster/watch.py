@@ -131,6 +131,9 @@ class Watcher:
 
     def reported(self, body: bytes) -> None:
         """The node has told of its streams by itself. Its event stream, where it has one, says so too."""
+        if len(body) > wire.MAX_BYTES:
+            log.warning("node reports too much", node=self._node.alias, bytes=len(body))
+            return
         self._reports += 1
         if self._known.health.status == "down":
             self._wake.set()  # Whether it answers is another question.
