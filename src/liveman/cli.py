@@ -122,8 +122,6 @@ async def _serve(path: str | None, verbose: int) -> int:
     config = load_config(path)
     logs.configure({0: config.log.level, 1: "debug"}.get(verbose, "trace"))
     log = logs.get_logger("liveman")
-    if not config.auth.required:
-        log.warning("no authentication: everyone who reaches this address may do everything")
     async with serving(create_app(config), config.http.listen) as url:
         log.info("liveman serves", url=url, nodes=len(config.nodes) + config.liveion.count)
         await forever()
