@@ -10,7 +10,7 @@ BROWSER := tests/browser/node_modules/.package-lock.json
 BUNDLE := src/liveman/dashboard/static/dash.js
 BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster
 
-.PHONY: install dashboard demo wheel test test-long check bench clean
+.PHONY: install dashboard demo wheel screenshots test test-long check bench clean
 
 install: $(STAMP)
 
@@ -41,6 +41,10 @@ $(BROWSER): tests/browser/package-lock.json
 	@./.ci/packages $(DEBIAN)
 	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+screenshots: install $(BUNDLE)
+	@./.ci/packages chromium:chromium
+	PYTHONPATH=tests $(BIN)/python -m dashboard.screenshots
 
 test: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)

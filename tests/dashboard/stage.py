@@ -4,20 +4,21 @@ Nothing moves by itself: nodes are scripted, recordings are rows of the index. S
 looked at; for accessibility, hostile names, and pictures.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from aiohttp import ClientSession, web
-from attrs import define, field, frozen
+from attrs import define, field
 from playwright.async_api import Browser, Page
 
 from auth.asking import HASH
 from auth.issuing import SECRET, native
-from cluster.fake import as_json, body, fake_node, session, stream
+from cluster.fake import FakeNode, as_json, body, fake_node, session, stream
 from liveman import create_app
 from liveman.config import (
     Account,
@@ -36,46 +37,71 @@ from liveman.database import open_database
 from liveman.recording.index import Index
 from liveman.recording.wire import Recorded
 from liveman.server import serving
+from liveman.tasks import TaskOwner
 
-__all__ = ["PREFIX", "Looked", "Stage", "logged_in", "opened", "stage"]
+__all__ = ["ALIAS", "ODD", "PAGES", "Looked", "logged_in", "opened", "stage"]
 
-PREFIX = "/live"
+_PREFIX = "/live"
+#: Of a stream that is published, and was recorded; it stands for all that is odd.
+ODD = '<b>it\'s<b> 100% \u202e"odd" &amp; {{ 7 * 7 }}'
+#: Of a node that is down, which the overview tells of.
+ALIAS = "\"><img src=x onerror=alert(1)>"
+_PROVIDER = "<b>cloud<b>"
 _HOUR = 3600
 
+_odd = quote(ODD, safe="")
+#: The paths of all pages that there are, below the root, by names for files.
+PAGES = {
+    "overview": "",
+    "nodes": "nodes/",
+    "nodes-none": "nodes/?q=nothing",
+    "node": "nodes/eu-1",
+    "node-draining": "nodes/us-east",
+    "node-down": f"nodes/{quote(ALIAS, safe='')}",
+    "streams": "streams/",
+    "stream": "streams/cam-1",
+    "stream-named": f"streams/{_odd}",
+    "stream-absent": "streams/nobody",
+    "watch": f"watch/{_odd}",
+    "publish": "publish/",
+    "publish-named": f"publish/{_odd}",
+    "recordings": "recordings/",
+    "recordings-stream": "recordings/cam-1",
+    "recordings-named": f"recordings/{_odd}",
+    "recordings-none": "recordings/nobody",
+    "play": f"recordings/{_odd}/play?mpd={_odd}%2Fmanifest.mpd",
+    "ice": "ice/",
+    "tokens": f"tokens/?stream={_odd}",
+    "error": "nowhere",
+}
 
-@frozen
-class Stage:
-    """What is served."""
 
-    url: str
-    """Of the root, with a slash at its end."""
-    pages: dict[str, str]
-    """The paths of all pages that there are, below the root, by names for files."""
 
 
 @asynccontextmanager
-async def stage(
-    folder: Path, *, more: tuple[str, ...] = (), alias: str = "eu-2", trouble: str = "unknown key"
-) -> AsyncIterator[Stage]:
-    """``more`` streams, the alias of a node with them, and what the ICE provider that fails says of itself."""
-    names = ["cam-1", "cam-2", "conference", *more]
-    async with AsyncExitStack() as stack:
+async def stage(folder: Path, names: Sequence[str] = ()) -> AsyncIterator[str]:
+    """The URL of the root, with a slash at its end; streams of these names are there too."""
+    names = ["cam-1", "cam-2", "conference", ODD, *names]
+    nodes_there: list[FakeNode] = []
+    async with AsyncExitStack() as stack, TaskOwner() as tasks:
 
         async def node(told: bytes) -> str:
             info = {"GET /api/info": as_json(b'{"version": "v0.9.0"}')}
-            return (await stack.enter_async_context(fake_node(streams=told, sse=True, answers=info))).url
+            made = await stack.enter_async_context(fake_node(streams=told, sse=True, answers=info))
+            nodes_there.append(made)
+            return made.url
 
         async def vendor(_request: web.Request) -> web.Response:
-            return web.Response(status=403, text=trouble)
+            return web.Response(status=403)
 
         refusing = web.Application()
         refusing.router.add_route("*", "/{path:.*}", vendor)
         ice = await stack.enter_async_context(serving(refusing, "127.0.0.1:0"))
         nodes = (
             NodeConfig("eu-1", await node(_first(names)), pub_max=20, sub_max=200),
-            NodeConfig(alias, await node(_second(names)), pub_max=8, sub_max=100),
-            NodeConfig("us-east", await node(body(stream("lobby", ["p"], ["v"])))),
-            NodeConfig("us-west", "http://127.0.0.1:9"),
+            NodeConfig("eu-2", await node(_second(names)), pub_max=8, sub_max=100),
+            NodeConfig("us-east", await node(_third())),
+            NodeConfig(ALIAS, "http://127.0.0.1:9"),
         )
         database = f"sqlite://{folder}/liveman.db"
         await _record(database, names)
@@ -90,50 +116,30 @@ async def stage(
             extra_ice=ExtraIce(
                 providers={
                     "coturn": {"secret": "s" * 32, "urls": ["turn:turn.example.com", "stun:turn.example.com"]},
-                    "cloudflare": {"key_id": "key", "api_token": "token", "api_base": ice},
+                    _PROVIDER: {"provider": "cloudflare", "key_id": "key", "api_token": "token", "api_base": ice},
                 }
             ),
         )
         host = web.Application()
-        host.add_subapp(PREFIX, create_app(config))
-        url = f"{await stack.enter_async_context(serving(host, '127.0.0.1:0'))}{PREFIX}/"
+        host.add_subapp(_PREFIX, create_app(config))
+        url = f"{await stack.enter_async_context(serving(host, '127.0.0.1:0'))}{_PREFIX}/"
         bearer = {"Authorization": f"Bearer {native({'id': '*', 'exp': int(time.time()) + 600, 'mode': 7})}"}
         client = await stack.enter_async_context(ClientSession(url, headers=bearer))
         async with client.put("api/nodes/us-east/drain", json={"deadline": _HOUR}) as response:
             assert response.status < 300, await response.text()
-        yield Stage(url, _pages(names, alias))
+        tasks.start("keep the nodes up", _keep(nodes_there))
+        yield url
 
 
-def _pages(names: list[str], alias: str) -> dict[str, str]:
-    odd = quote(names[-1], safe="")
-    return {
-        "login": "login",
-        "overview": "",
-        "nodes": "nodes/",
-        "nodes-none": "nodes/?q=nothing",
-        "node": "nodes/eu-1",
-        "node-named": f"nodes/{quote(alias, safe='')}",
-        "node-draining": "nodes/us-east",
-        "node-down": "nodes/us-west",
-        "streams": "streams/",
-        "stream": "streams/cam-1",
-        "stream-named": f"streams/{odd}",
-        "stream-absent": "streams/nobody",
-        "watch": f"watch/{odd}",
-        "publish": "publish/",
-        "publish-named": f"publish/{odd}",
-        "recordings": "recordings/",
-        "recordings-stream": "recordings/cam-1",
-        "recordings-named": f"recordings/{odd}",
-        "recordings-none": "recordings/nobody",
-        "play": f"recordings/{odd}/play?mpd={odd}%2Fmanifest.mpd",
-        "ice": "ice/",
-        "tokens": f"tokens/?stream={odd}",
-        "error": "nowhere",
-    }
+async def _keep(nodes: list[FakeNode]) -> None:
+    """Nodes that say nothing are taken for lost."""
+    while True:
+        await asyncio.sleep(5)
+        for node in nodes:
+            node.say(b":\n\n")
 
 
-def _first(names: list[str]) -> bytes:
+def _first(names: Sequence[str]) -> bytes:
     """All streams have their publisher here; the first is pushed on."""
     ago = int((time.time() - 30 * _HOUR) * 1000)
     pushed = {"targetUrl": "http://n1.example/whip/cam-1", "sessionUrl": "http://n1.example/session/cam-1/end"}
@@ -149,7 +155,7 @@ def _first(names: list[str]) -> bytes:
     return body(*told)
 
 
-def _second(names: list[str]) -> bytes:
+def _second(names: Sequence[str]) -> bytes:
     ago = int((time.time() - 5 * _HOUR) * 1000)
     rates = {"publish": {"bitrate": 2.4e6}, "subscribe": {"bitrate": 7.2e6}}
     viewers = [_session(f"far-{n}", 2.4e6) for n in range(3)]
@@ -157,11 +163,16 @@ def _second(names: list[str]) -> bytes:
     return body(stream(names[0], [_session("end", 2.4e6)], viewers, createdAt=ago, stats=rates), beginning)
 
 
+def _third() -> bytes:
+    ago = int((time.time() - 3 * _HOUR) * 1000)
+    return body(stream("lobby", [_session("p", 1e6)], [_session("v", 1e6)], createdAt=ago))
+
+
 def _session(id: str, bitrate: float, **more: Any) -> dict[str, Any]:
     return session(id, createdAt=int((time.time() - 2 * _HOUR) * 1000), stats={"bitrate": bitrate}, **more)
 
 
-async def _record(url: str, names: list[str]) -> None:
+async def _record(url: str, names: Sequence[str]) -> None:
     """Some in the days of a month that are past whenever it is."""
     noon = 1_795_262_400
     async with open_database(url) as database:
@@ -194,10 +205,10 @@ class Looked:
     wrong: list[str] = field(factory=list)
     """Scripts that should not run, dialogs, refusals of the policy, requests to others."""
 
-    async def see(self, url: str) -> None:
-        """Go there, and wait until its scripts are there."""
-        await self.page.goto(url)
-        await self.page.wait_for_load_state("load")
+    async def well(self) -> None:
+        """Nothing of that has happened."""
+        assert await self.page.evaluate("window.trapped") == []
+        assert self.wrong == []
 
 
 #: A refusal of the policy also where nothing is written to the console, and what hostile texts would call.
