@@ -31,12 +31,12 @@ function plain(html) {
 }
 
 async function follow(signal) {
-  const response = await fetch(location.href, {
+  const response = await within(fetch(location.href, {
     headers: { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) },
     redirect: "manual",
     cache: "no-store",
     signal,
-  });
+  }));
   if (response.type === "opaqueredirect" || response.status === 401) return logIn();
   // What is here has gone, or may not be seen any more: the page itself says it best.
   if (response.status >= 400 && response.status < 500) return location.reload();
@@ -61,12 +61,12 @@ function event(text) {
   if (fields.event === "live") show(fields.id, fields.data);
 }
 
-function within(reading) {
+function within(asking) {
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error("nothing comes")), SILENCE_MS);
   });
-  return Promise.race([reading, late]).finally(() => clearTimeout(timer));
+  return Promise.race([asking, late]).finally(() => clearTimeout(timer));
 }
 
 function begin() {
