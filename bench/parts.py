@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,6 +53,7 @@ NODES_CONF = """
       add_header Accept-Patch application/trickle-ice-sdpfrag always;
       return 201 "{answer}";
     }}
+    location ~ ^/session/.+/body$ {{ root {root}; try_files /body =404; }}
     location /session/ {{ return 204; }}
     location = /api/streams/ {{ return 200 '[]'; }}
     location = /api/strategy/ {{ return 200 '{{"each_stream_max_sub":65535}}'; }}
@@ -131,8 +132,10 @@ def parser(text: str | None) -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def stub_nodes(count: int) -> Iterator[list[Peer]]:
-    """So many nodes that answer at once, with event streams: one process, each at a port of its own."""
+def stub_nodes(count: int, *, root: str = "/nowhere") -> Iterator[list[Peer]]:
+    """So many nodes that answer at once, with event streams: one process, each at a port of its own.
+
+    ``root``: a folder whose file "body" is what there is at a session's ``/body``."""
     _allow_files(500 + 15 * count)  # At each node: what listens, event streams, kept connections.
     first = _free_ports(count)
     ports = range(first, first + count)
@@ -140,6 +143,7 @@ def stub_nodes(count: int) -> Iterator[list[Peer]]:
         rest = NODES_CONF.format(
             listen=" ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports),
             answer=ANSWER,
+            root=root,
             events=events.url,
         )
         with _nginx(rest, first, cpu=CPUS[-1]) as peer:
@@ -223,7 +227,34 @@ def liveman(
     with TemporaryDirectory(prefix="liveman-bench-") as folder:
         Path(folder, "liveman.toml").write_text(text)
         argv = [sys.executable, "-m", "liveman", "-c", "liveman.toml", *(["--uvloop"] if uvloop else [])]
-        with _running(argv, f"http://127.0.0.1:{port}", path="/readyz", cpu=CPUS[0], folder=folder) as peer:
+        url = f"http://127.0.0.1:{port}"
+        with _running(argv, url, _answers(f"{url}/readyz"), cpu=CPUS[0], folder=folder) as peer:
+            yield peer
+
+
+@contextlib.contextmanager
+def mosquitto() -> Iterator[Peer]:
+    """Debian's MQTT broker as it is, by mqtt."""
+    port = _free_ports(1)
+    user = "user root\n" if os.geteuid() == 0 else ""
+
+    def accepts() -> None:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+
+    with TemporaryDirectory(prefix="liveman-bench-") as folder:
+        Path(folder, "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{user}")
+        argv = ["mosquitto", "-c", str(Path(folder, "mosquitto.conf"))]
+        with _running(argv, f"mqtt://127.0.0.1:{port}", accepts, cpu=CPUS[-1], folder=folder) as peer:
+            yield peer
+
+
+@contextlib.contextmanager
+def agent(target: Peer, broker: Peer, *, alias: str) -> Iterator[Peer]:
+    """`liveman agent` in front of a node. That it has reached the broker shows in Liveman's list of nodes."""
+    options = ["--target", target.url, "--url", broker.url, "--alias", alias]
+    with TemporaryDirectory(prefix="liveman-bench-") as folder:
+        argv = [sys.executable, "-m", "liveman", "agent", *options]
+        with _running(argv, broker.url, lambda: None, cpu=CPUS[-1], folder=folder) as peer:
             yield peer
 
 
@@ -257,7 +288,8 @@ def _nginx(rest: str, port: int, *, cpu: int, path: str = "/api/streams/") -> It
         conf = Path(folder, "nginx.conf")
         conf.write_text(NGINX_CONF.format(folder=folder, user=user, rest=rest))
         argv = ["nginx", "-p", folder, "-c", str(conf)]
-        with _running(argv, f"http://127.0.0.1:{port}", path=path, cpu=cpu, folder=folder) as peer:
+        url = f"http://127.0.0.1:{port}"
+        with _running(argv, url, _answers(url + path), cpu=cpu, folder=folder) as peer:
             yield peer
 
 
@@ -267,20 +299,23 @@ def _script(name: str, *arguments: str, path: str = "/api/streams/", cpu: int = 
     port = _free_ports(1)
     with TemporaryDirectory(prefix="liveman-bench-") as folder:
         argv = [sys.executable, str(HERE / name), str(port), *arguments]
-        with _running(argv, f"http://127.0.0.1:{port}", path=path, cpu=cpu, folder=folder) as peer:
+        url = f"http://127.0.0.1:{port}"
+        with _running(argv, url, _answers(url + path), cpu=cpu, folder=folder) as peer:
             yield peer
 
 
 @contextlib.contextmanager
-def _running(argv: Sequence[str], url: str, *, path: str, cpu: int, folder: str) -> Iterator[Peer]:
-    """A process that works in this folder, once it answers 200 at the path."""
+def _running(
+    argv: Sequence[str], url: str, ready: Callable[[], None], *, cpu: int, folder: str
+) -> Iterator[Peer]:
+    """A process that works in this folder, once it is ready, which is when that raises no OSError."""
     output = Path(folder, "output")
     with output.open("wb") as file:
         process = subprocess.Popen(
             _pinned(argv, cpu), cwd=folder, stdout=file, stderr=file, start_new_session=True
         )
     try:
-        _wait(url + path, process, output)
+        _wait(url, ready, process, output)
         yield Peer(url, process.pid)
     finally:
         for number in (signal.SIGCONT, signal.SIGTERM):
@@ -300,13 +335,17 @@ def _pinned(argv: Sequence[str], cpu: int) -> list[str]:
     return ["taskset", "-c", str(cpu), command, *argv[1:]]
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], output: Path) -> None:
+def _answers(url: str) -> Callable[[], None]:
+    return lambda: urllib.request.urlopen(url, timeout=2).close()
+
+
+def _wait(url: str, ready: Callable[[], None], process: subprocess.Popen[bytes], output: Path) -> None:
     end = time.monotonic() + 20
     while time.monotonic() < end:
         if process.poll() is not None:
             raise SystemExit(f"what should serve {url} has ended:\n{output.read_text()}")
         try:
-            urllib.request.urlopen(url, timeout=2).close()
+            ready()
             return
         except OSError:
             time.sleep(0.05)

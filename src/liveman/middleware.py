@@ -293,7 +293,7 @@ class Endpoint:
         stream = None
         if self._stream_at is not None:
             stream = inbound.stream = stream_name(inbound.segments[self._stream_at])
-        signal = self._signal_of(inbound)
+        signal = self._methods.get(inbound.method) or self._signal_of(inbound)
         if signal is None:
             if inbound.method == "OPTIONS":
                 return None

@@ -107,7 +107,7 @@ async def test_a_node_of_the_configuration_offers_no_button_that_would_fail() ->
 
 
 async def test_a_nodes_page_lists_its_streams() -> None:
-    ago = int((time.time() - 7300) * 1000)
+    ago = int((time.time() - 7290) * 1000)
     rates = {"publish": {"bitrate": 1e6}, "subscribe": {"bitrate": 3e6}}
     told = body(
         stream("cam", ["p"], ["v", "w"], createdAt=ago, stats=rates),
@@ -154,7 +154,7 @@ async def test_a_drain_shows_what_is_left_and_until_when() -> None:
             "deadline",
             "close",
         }
-        page = await drain(browser, deadline=605, close=False)
+        page = await drain(browser, deadline=630, close=False)
         words = page.first("section", aria_label="Drain").words
         assert "2 publishers, 2 viewers, 0 ends of relays" in words
         assert "closed in 10 min" in words

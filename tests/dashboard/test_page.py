@@ -117,6 +117,13 @@ async def test_what_one_may_not_change_is_not_offered() -> None:
         assert ">Tokens</a>" not in (await get(client, "", bearer(mode=4))).text
 
 
+async def test_whoever_asks_is_named_as_text() -> None:
+    """Also one whose name no text could hold."""
+    async with browsing(auth=CLOSED) as client:
+        assert "<bdi>&lt;img src=x&gt;</bdi>" in (await get(client, "", bearer(sub="<img src=x>"))).text
+        assert (await get(client, "", bearer(sub="\ud800"))).status in (200, 303)
+
+
 @pytest.mark.parametrize(
     ("segments", "query", "expected"),
     [

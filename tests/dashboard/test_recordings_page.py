@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urljoin
 
 import pytest
 from aiohttp import ClientSession
+from markupsafe import escape
 
 from auth.issuing import SECRET, native
 from liveman.config import Auth, Database, FsStorage, Playback, Recorder, RecordSync, Secret
@@ -86,7 +87,7 @@ async def test_streams_with_recordings_lead_to_their_days_and_these_to_the_playe
         text = await page(client, "/recordings/")
         assert re.findall(r"<bdi>([^<]*)</bdi></a>", text) == ["cam", "other"]
         assert "2026-11-21 01:00:00" in text
-        (link,) = links(text, "cam")
+        link = links(text, "cam")[-1]
         path = urljoin("/recordings/", link)
         text = await page(client, path)
         assert "Saturday, 21 November 2026" in text and "00:00:00" in text and "1 h 2 min" in text
@@ -114,12 +115,12 @@ async def test_the_manifest_can_be_had(tmp_path: Path) -> None:
 async def test_a_streams_name_is_shown_as_it_is_and_linked_to_where_it_is(tmp_path: Path, name: str) -> None:
     async with serving(tmp_path, recorded(name)) as client:
         text = await page(client, "/recordings/")
-        assert f"<bdi>{html.escape(name).replace('&#x27;', '&#39;').replace('&quot;', '&#34;')}</bdi>" in text
+        assert f"<bdi>{escape(name)}</bdi></a>" in text
         assert "<script>alert" not in text
         (link,) = links(text, name)
         path = urljoin("/recordings/", link)
         text = await page(client, path)
-        assert f">Recordings of <bdi>{html.escape(name)[:3]}"[:20] in text
+        assert f'Recordings of <bdi class="name">{escape(name)}</bdi></h1>' in text
         assert "00:00:00" in text and "<script>alert" not in text
         (link,) = links(text, "Play the recording")
         text = await page(client, urljoin(path, link))
@@ -193,11 +194,11 @@ async def test_very_many_streams_are_shown_in_parts_and_found_by_name(tmp_path: 
                 break
             path = urljoin(path, more[0])
         assert seen == [f"room-{n:03d}" for n in range(120)]
-        text = await page(client, "/recordings/?q=ROOM-01")
-        assert re.findall(r"<bdi>(room-\d+)</bdi>", text) == [f"room-01{n}" for n in range(10)]
-        assert "No stream with recordings" in await page(client, "/recordings/?q=zzz")
+        text = await page(client, "/recordings/?q=ROOM-01&sort=-name")
+        assert re.findall(r"<bdi>(room-\d+)</bdi>", text) == [f"room-01{n}" for n in range(9, -1, -1)]
+        assert "No stream with recordings is like that" in await page(client, "/recordings/?q=zzz")
         assert "<bdi>room-119</bdi>" in await page(client, "/recordings/?page=99")
-        for wrong in ("0", "x", "-1", ""):
+        for wrong in ("0", "x", "-1"):
             await page(client, f"/recordings/?page={wrong}", 400)
 
 
@@ -223,6 +224,15 @@ async def test_the_players_page_is_open_and_tells_a_stranger_nothing(tmp_path: P
             assert 'data-mpd="live/cam/x.mpd"' in text
             assert "00:00:00" not in text and "n0" not in text
         await page(client, "/recordings/cam/play?day=x", 400)
+
+
+async def test_without_the_bundle_the_players_page_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveman.dashboard.recordings.files", lambda _: tmp_path)
+    async with serving(tmp_path, recorded()) as client:
+        text = await page(client, "/recordings/cam/play?mpd=x")
+        assert "make dashboard" in text and "play.js" not in text
 
 
 @pytest.mark.parametrize("signed", [False, True])

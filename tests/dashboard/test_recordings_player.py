@@ -214,6 +214,18 @@ async def test_shared_links_of_the_original_play(browser: Browser, recorded: Rec
         assert shown.complaints == []
 
 
+@pytest.mark.parametrize("form", ["{path}", "/live/api/record/object/{path}"])
+async def test_a_recording_plays_below_a_prefix(
+    browser: Browser, recorded: Recorded, tmp_path: Path, form: str
+) -> None:
+    host = web.Application()
+    host.add_subapp("/live", create_app(config(tmp_path, FsStorage(root=str(recorded.folder)))))
+    path = f"/live/play?mpd={quote(form.format(path=recorded.row['mpd_path']), safe='')}#token={token('*')}"
+    async with serving(host, "127.0.0.1:0") as url, tab(browser, url, path) as shown:
+        await shown.reaches(lambda s: s["at"] > 0.2 and s["pictures"] > 2)
+        assert shown.complaints == []
+
+
 @pytest.mark.parametrize(
     ("mpd", "cookie", "words"),
     [
@@ -221,7 +233,7 @@ async def test_shared_links_of_the_original_play(browser: Browser, recorded: Rec
         ("//{host}/api/record/object/live/manifest.mpd", True, "this server alone"),
         ("javascript:alert(1)", True, "this server alone"),
         ("/api/nodes/", True, "names no recording"),
-        ("../nodes/", True, "names no recording"),
+        ("../../../nodes", True, "names no recording"),
         ("/api/record/object/%2e%2e/%2e%2e/nodes/", True, "names no recording"),
         ("", True, "names no recording"),
         ("nobody/manifest.mpd", True, "is not there"),
@@ -256,7 +268,10 @@ async def test_a_stream_is_recorded_and_watched_from_its_page(browser: Browser, 
 
         await grown(await until(begun) or Path(), 1)
         await page.get_by_role("link", name="Play the recording").click()
-        await shown.reaches(lambda s: s["at"] > 0.5 and s["pictures"] > 5)
+        await shown.reaches(lambda s: s["at"] > 2 and s["pictures"] > 5)
+        await page.get_by_role("slider", name="Position").fill("1")
+        await shown.reaches(lambda s: 1 <= s["at"] < 2)
+        await shown.reaches(lambda s: s["at"] > 2.5)
         await page.go_back()
         await page.get_by_role("button", name="Stop recording").click()
         await page.get_by_role("button", name="Record", exact=True).wait_for()

@@ -74,12 +74,12 @@ def test_what_a_node_has_pending_is_a_session_that_nothing_is_said_of() -> None:
     state = state_with(a=body(stream("cam", ["p"])))
     state.session_created("a", "subscribe", "cam", "fresh", 0.0)
     entry = state.streams["cam"]["a"]
-    rows = session_rows("a", entry.raw, state.sessions("a", "cam"), {})
+    rows = session_rows([("a", entry.raw, state.sessions("a", "cam"))], {})
     assert [(row.id, row.role, row.state) for row in rows] == [
         ("p", "publish", "connected"),
         ("fresh", "subscribe", ""),
     ]
-    assert session_rows("a", None, [("x", "subscribe")], {})[0].bitrate is None
+    assert session_rows([("a", None, [("x", "subscribe")])], {})[0].bitrate is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,11 @@ from liveman.access import MANAGE, PUBLISH, SUBSCRIBE
 from liveman.dashboard.tables import PAGE
 
 STREAMS = "streams/"
-AGO = int((time.time() - 7300) * 1000)
+
+
+def ago() -> int:
+    """2 h 1 min ago, and half a minute, milliseconds."""
+    return int((time.time() - 7290) * 1000)
 
 
 def rates(publish: float, subscribe: float) -> dict[str, Any]:
@@ -29,8 +33,8 @@ def pushing(stream: str, to: str, far: str) -> dict[str, Any]:
 def relayed(name: str = "cam") -> tuple[bytes, bytes]:
     """What two nodes say of a stream that the first pushes to the second."""
     feeding = session("feed", **pushing(name, "http://n1.example", "end"))
-    first = stream(name, ["pub"], ["v1", "v2", feeding], createdAt=AGO, stats=rates(2e6, 6e6))
-    return body(first), body(stream(name, ["end"], ["w1"], createdAt=AGO, stats=rates(2e6, 2e6)))
+    first = stream(name, ["pub"], ["v1", "v2", feeding], createdAt=ago(), stats=rates(2e6, 6e6))
+    return body(first), body(stream(name, ["end"], ["w1"], createdAt=ago(), stats=rates(2e6, 2e6)))
 
 
 async def names(browser: Browser, query: str = "") -> list[str]:
@@ -40,9 +44,9 @@ async def names(browser: Browser, query: str = "") -> list[str]:
 async def test_the_table_says_how_each_stream_is() -> None:
     feed, end = relayed()
     more = body(
-        stream("later", [], ["x"], createdAt=AGO),
-        stream("begins", [session("p", state="connecting")], createdAt=AGO),
-        stream("sleeps", createdAt=AGO, onDemand=True),
+        stream("later", [], ["x"], createdAt=ago()),
+        stream("begins", [session("p", state="connecting")], createdAt=ago()),
+        stream("sleeps", createdAt=ago(), onDemand=True),
     )
     async with looking(feed, end, more) as browser:
         rows = rows_of(await browser.see(STREAMS))
@@ -56,8 +60,8 @@ async def test_the_table_says_how_each_stream_is() -> None:
 
 async def test_the_table_is_sorted_and_filtered_by_its_address() -> None:
     told = body(
-        stream("a", ["p"], ["v"], createdAt=AGO, stats=rates(1e6, 0)),
-        stream("B", ["q"], ["w", "x"], createdAt=AGO - 5_000_000, stats=rates(3e6, 0)),
+        stream("a", ["p"], ["v"], createdAt=ago(), stats=rates(1e6, 0)),
+        stream("B", ["q"], ["w", "x"], createdAt=ago() - 5_000_000, stats=rates(3e6, 0)),
         stream("c"),
     )
     async with looking(told) as browser:
@@ -90,7 +94,7 @@ async def test_when_nobody_publishes_it_says_how_to_begin() -> None:
     async with looking(b"[]") as browser:
         page = await browser.see(STREAMS)
         assert "Nobody publishes." in page.words
-        assert page.has("a", href="../publish/camera")
+        assert page.has("a", href="../publish/")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +107,7 @@ async def test_any_name_is_shown_as_it_is_and_its_links_lead_to_it(name: str) ->
             assert link.first("bdi").text == name
             page = await browser.click(path, link["href"])
             assert page.first("h1").text == name
-            assert page.first("title").text == f"{name} · Liveman"
+            assert page.first("title").text.startswith(name)
             assert name in page.first("svg", class_="tree").first("title").text
             # The viewer can be ended by what the page says.
             form = next(each for each in page.every("form") if each["action"].endswith("/sessions/v0"))
@@ -159,11 +163,18 @@ async def test_a_streams_page_tells_where_it_comes_from_and_goes_to() -> None:
         listed = [each.words for each in page.first("details", id="way-in-words").every("li")]
         assert listed == ["n0: the publisher is here, 2 viewers", "n1: by a relay from n0, 1 viewer"]
         links = {each["href"] for each in page.every("a")}
-        assert {"../watch/cam", "../publish/cam", "../nodes/n0", "../nodes/n1", "../streams/"} <= links
+        assert {
+            "../watch/cam",
+            "../publish/cam",
+            "../recordings/cam",
+            "../nodes/n0",
+            "../nodes/n1",
+            "../streams/",
+        } <= links
 
 
 async def test_sessions_have_their_role_node_state_age_and_bitrate() -> None:
-    at = {"createdAt": AGO, "stats": {"bitrate": 1.5e6}}
+    at = {"createdAt": ago(), "stats": {"bitrate": 1.5e6}}
     feeding = session("feed", **pushing("cam", "http://n1.example", "end"), **at)
     told = body(stream("cam", [session("pub", **at)], [session("v1", state="new"), feeding]))
     async with looking(told, body(stream("cam", ["end"]))) as browser:
@@ -266,7 +277,7 @@ async def test_a_recording_can_be_begun_and_ended(says: bytes, badge: bool, butt
                 {
                     "id": "1",
                     "stream": "cam",
-                    "start_ts": AGO * 1000,
+                    "start_ts": ago() * 1000,
                     "mpd_path": "cam/1/m.mpd",
                     "status": "Active",
                 }
@@ -283,6 +294,23 @@ async def test_a_recording_can_be_begun_and_ended(says: bytes, badge: bool, butt
         form = page.first("form", action="../api/record/cam")
         assert (form["data-api"], form.first("button").text) == button
         assert ("Recorded at n0 for 2 h 1 min." in page.words) == badge
+
+
+async def test_what_nobody_publishes_offers_no_recording() -> None:
+    async with looking(body(stream("cam", [], ["v"]))) as browser:
+        page = await browser.see("streams/cam")
+        assert forms(page) == {"../api/streams/cam", "../api/streams/cam/sessions/v"}
+
+
+async def test_among_equal_nodes_the_page_names_always_the_same() -> None:
+    """Where chance decides, it would be another one each time, and the page never quiet."""
+    waiting = body(stream("cam", [], ["v"]))
+    async with looking(waiting, waiting, waiting) as browser:
+        seen = {
+            (await browser.see("streams/cam")).first("section", aria_labelledby="why").words
+            for _ in range(12)
+        }
+        assert len(seen) == 1
 
 
 async def test_a_node_that_does_not_tell_whether_it_records_delays_nothing() -> None:
@@ -344,6 +372,17 @@ async def test_the_table_follows_what_happens() -> None:
                 second = await shown(events.content)
             assert [row[0] for row in rows_of(second)] == ["cam", "more"]
             assert {each["id"] for each in first.first("tbody").every("tr")} == {"stream-cam"}
+
+
+async def test_who_comes_later_is_not_shown_the_past() -> None:
+    """Such as after a button that has loaded the page anew, while its old event stream is still open."""
+    headers = {"Accept": "text/event-stream"}
+    async with looking(saying("cam")) as browser:
+        async with browser.client.get("streams/cam", headers=headers) as before:
+            assert (await shown(before.content)).has("svg", class_="tree")
+            await browser.api("DELETE", "api/streams/cam")
+            async with browser.client.get("streams/cam", headers=headers) as after:
+                assert not (await shown(after.content)).has("svg", class_="tree")
 
 
 async def shown(events: Any) -> Element:

@@ -2,17 +2,19 @@
 
 import logging
 import os
+import re
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, web
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, Page, Response, Route, expect
 
 from auth.issuing import SECRET, compact, hs256
 from liveman import create_app
@@ -25,6 +27,7 @@ from liveman.server import serving
 from support.liveman import config_for, liveman
 from support.nodes import get_json, until
 from support.webrtc import camera_browser, is_live, new_page, playing, reaches, says
+from test_coturn import coturn, with_coturn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -65,9 +68,16 @@ def token(stream: str, mode: int) -> str:
     return compact({"alg": "HS256", "typ": "JWT"}, claims, hs256(SECRET))
 
 
-async def test_what_one_page_publishes_another_shows(browser: Browser) -> None:
-    """Under any name; and when they are left nothing stays behind at the node."""
+async def test_what_one_page_publishes_another_shows(
+    browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under any name; and who leaves says so, so that nothing stays behind at the node."""
+    caplog.set_level(logging.INFO, "liveman.access")
     name = quote(ODD, safe="")
+
+    async def leaves() -> int:
+        return sum(" status=204" in line for line in caplog.messages if line.startswith("DELETE "))
+
     async with (
         mounted() as url,
         new_page(browser, f"{url}/publish/{name}") as publisher,
@@ -89,28 +99,43 @@ async def test_what_one_page_publishes_another_shows(browser: Browser) -> None:
 
         assert await sessions(url, "subscribe") == 1
         await viewer.goto("about:blank")
+        await until(leaves)
         await until(lambda: is_none(sessions(url, "subscribe")))
         await publisher.get_by_role("button", name="Stop").click()
         await until(lambda: is_none(sessions(url, "publish")))
+        assert await leaves() == 2
 
 
-async def is_none(counting: Any) -> bool:
-    return bool(await counting == 0)
+async def is_none(counting: Coroutine[Any, Any, int]) -> bool:
+    return await counting == 0
+
+
+NOTE_LIMITS = """
+  window.limits = [];
+  const add = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function (track, options) {
+    limits.push(...(options.sendEncodings ?? []));
+    return add.call(this, track, options);
+  };
+"""
 
 
 async def test_a_test_pattern_is_published_as_it_was_chosen(browser: Browser) -> None:
-    """With codec and size."""
+    """With codec, size and bitrate."""
     async with mounted() as url, new_page(browser, f"{url}/publish/") as publisher:
+        await publisher.add_init_script(NOTE_LIMITS)
         await publisher.get_by_label("Name of the stream").fill("a b")
         await publisher.get_by_role("button", name="Go on").click()
         await publisher.wait_for_url("**/publish/a%20b")
         await publisher.get_by_label("Test pattern").check()
         await publisher.get_by_label("Resolution").select_option("640 \u00d7 360")
         await publisher.get_by_label("Video codec").select_option("H264")
+        await publisher.get_by_label("Bitrate").select_option("500 kbit/s")
         await start(publisher)
         (stream,) = await until(lambda: get_json(f"{url}/api/streams/"))
         assert {each["codec"].upper() for each in stream["codecs"]} >= {"H264"}
         await expect(publisher.locator("#stats")).to_contain_text("640 \u00d7 360")
+        assert await publisher.evaluate("limits") == [{"maxBitrate": 500_000}]
 
 
 async def test_who_comes_too_early_waits_and_then_sees(browser: Browser) -> None:
@@ -118,6 +143,38 @@ async def test_who_comes_too_early_waits_and_then_sees(browser: Browser) -> None
         await says(viewer, "Not live yet")
         async with await publish(f"{url}/whip/cam", [MovingPicture()]):
             await playing(viewer)
+
+
+#: A browser that cannot reach a node but by TURN.
+ONLY_RELAY = """
+  const Peer = RTCPeerConnection;
+  RTCPeerConnection = function (options) { return new Peer({...options, iceTransportPolicy: "relay"}); };
+"""
+FRAGMENT = re.compile(
+    r"a=ice-ufrag:\S+\r\na=ice-pwd:\S+\r\nm=video [^\r\n]+\r\na=mid:0\r\n(a=candidate:[^\r\n]+ typ relay [^\r\n]+\r\n)+"
+)
+
+
+async def test_media_comes_by_the_turn_server_of_the_answer(browser: Browser, tmp_path: Path) -> None:
+    """Candidates are gathered with what the 201 offers, and follow to the session, which takes them."""
+    sent: list[tuple[str, int]] = []
+
+    def note(response: Response) -> None:
+        if response.request.method == "PATCH":
+            sent.append((response.request.post_data or "", response.status))
+
+    async with coturn(tmp_path) as port, mounted(extra_ice=with_coturn(port)) as url:
+        async with (
+            await publish(f"{url}/whip/cam", [MovingPicture()]),
+            new_page(browser, f"{url}/publish/") as page,
+        ):
+            page.on("response", note)
+            await page.add_init_script(ONLY_RELAY)
+            await page.goto(f"{url}/watch/cam")
+            await playing(page)
+            await page.get_by_role("button", name="Statistics").click()
+            await expect(page.locator("#stats")).to_contain_text("relay over udp")
+    assert sent and all(FRAGMENT.fullmatch(text) and status == 204 for text, status in sent)
 
 
 async def test_a_token_in_the_fragment_opens_the_stream_and_goes_nowhere_else(

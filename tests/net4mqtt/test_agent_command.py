@@ -4,11 +4,20 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import ClientSession
 
+from liveman.config import Net4mqtt, Secret
+from support.liveman import OFFER, liveman
 from support.mosquitto import holds, mosquitto
 from support.net4mqtt import http_target, local, session
+from support.nodes import get_json, until
+from support.raw_node import raw_node
+
+SDP_TYPE = {"Content-Type": "application/sdp"}
 
 
 async def start(*arguments: str, **environ: str) -> asyncio.subprocess.Process:
@@ -48,6 +57,49 @@ async def test_a_node_joins_by_it_and_leaves_with_a_farewell(tmp_path: Path) -> 
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+@pytest.mark.parametrize("scheme", ["mqtts", "wss"])
+async def test_a_node_is_reached_by_tls_with_certificates_user_and_password(
+    tmp_path: Path, authority: Path, passwords: Path, scheme: str
+) -> None:
+    """On both sides of the broker; without its certificate no agent gets in."""
+    lines = [f"cafile {authority}/ca.pem", f"certfile {authority}/server.pem"]
+    lines += [f"keyfile {authority}/server.key", "require_certificate true"]
+    lines += ["allow_anonymous false", f"password_file {passwords}"]
+    if scheme == "wss":
+        lines.append("protocol websockets")
+    names = {"ca": "ca.pem", "certificate": "client.pem", "key": "client.key"}
+    files = {option: f"{authority}/{name}" for option, name in names.items()}
+    async with mosquitto(tmp_path, *lines) as broker, raw_node() as node:
+        url = broker.url.replace("mqtt://", f"{scheme}://u%20ser:right%2Fone@") + "/test"
+        section = Net4mqtt(mqtt_url=Secret(url), listen="", **files)
+        command = ("--target", node.url, "--alias")
+        full = (f"--{option}={path}" for option, path in files.items())
+        agent = await start(*command, "edge", *full, LIVEMAN_AGENT_URL=url)
+        nobody = await start(*command, "nobody", f"--ca={files['ca']}", LIVEMAN_AGENT_URL=url)
+        try:
+            async with liveman(net4mqtt=section) as here, ClientSession(here) as client:
+                rows = await until(lambda: running(here), 30)
+                assert [(row["alias"], row["net4mqtt"]["broker"]) for row in rows] == [("edge", "connected")]
+                async with client.post("/whip/cam", data=OFFER, headers=SDP_TYPE) as answer:
+                    assert answer.status == 201
+                async with client.delete(urlsplit(answer.headers["Location"]).path) as answer:
+                    assert answer.status == 204
+                assert [request.method for request in node.received] == ["POST", "DELETE"]
+            assert nobody.stderr
+            while b"the broker cannot be used" not in (line := await nobody.stderr.readline()):
+                assert line
+        finally:
+            for process in (agent, nobody):
+                process.terminate()
+                _, said = await ended(process)
+                assert "right" not in said
+
+
+async def running(url: str) -> list[Any]:
+    """The nodes that are listed as running."""
+    return [row for row in await get_json(f"{url}/api/nodes/") if row["health"] == "up"]
 
 
 @pytest.mark.parametrize(

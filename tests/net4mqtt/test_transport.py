@@ -20,10 +20,12 @@ class Side(Carrier):
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
         self.takes = True
+        self.marks = True
         super().__init__(
             lambda topic, payload: self.sent.append((topic, payload)),
             lambda: self.takes,
             lambda peer, kind: f"{kind} to {peer}",
+            lambda: self.marks,
         )
 
     def begin(self, protocol: asyncio.BaseProtocol, name: str = "1", peer: str = "peer") -> TunnelTransport:
@@ -230,6 +232,15 @@ async def test_a_peer_that_sends_marks_back_has_a_bounded_number_on_its_way() ->
     assert ("mark to peer", b"%d" % EVERY) in side.sent
     side.marked("peer", "echo", b"%d" % EVERY)
     assert [topic for topic, _ in side.sent].count("out1") == MOST + EVERY
+
+
+async def test_where_the_broker_has_no_marks_none_is_sent_and_nobody_waits() -> None:
+    side = Side()
+    side.marks = False
+    transport = side.begin(Calls())
+    transport.write(bytes(3 * MOST * MAX_PAYLOAD))
+    assert transport.get_write_buffer_size() == 0
+    assert {topic for topic, _ in side.sent} == {"out1"}
 
 
 async def test_a_mark_is_sent_back() -> None:

@@ -103,6 +103,16 @@ async def test_a_page_may_be_of_some_days_alone(index: Index) -> None:
     assert [entry.start for entry in found] == [DAY + 48 * HOUR, DAY + 24 * HOUR]
 
 
+async def test_the_days_of_a_stream_are_listed_in_order(index: Index) -> None:
+    """Each once; and those of no recordings any more are gone."""
+    assert await index.days("cam") == []
+    starts = (DAY + 24 * HOUR, DAY, DAY + HOUR, DAY - 31 * 24 * HOUR)
+    await index.put("n0", [*(recorded(start=start) for start in starts), recorded("other", DAY + 48 * HOUR)])
+    assert await index.days("cam") == [(2026, 10, 21), (2026, 11, 21), (2026, 11, 22)]
+    await index.drop((await index.page("cam"))[:1])
+    assert await index.days("cam") == [(2026, 10, 21), (2026, 11, 21)]
+
+
 async def test_streams_are_listed_by_name(index: Index) -> None:
     await index.put("n0", [recorded(stream) for stream in ("b", "ä", "a", "a b", "B")])
     assert sorted(await index.streams()) == sorted(["B", "a", "a b", "b", "ä"])

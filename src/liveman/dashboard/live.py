@@ -65,10 +65,29 @@ class Frame:
 class _View:
     """One that somebody looks at."""
 
-    newest: Frame
+    render: Render
+    newest: Frame | None = None
     listeners: int = 0
+    followed: bool = False
     ended: bool = False
     news: Changes = field(factory=Changes)
+    _turn: asyncio.Lock = field(factory=asyncio.Lock)
+    _begun: int = 0
+    _made: int = 0
+    """The last rendering that is done; they are numbered as they begin."""
+
+    async def renew(self) -> None:
+        """Show what is true at the time of this call, or later; one rendering does for all who wait."""
+        begun = self._begun
+        async with self._turn:
+            if self._made > begun:
+                return
+            self._begun = number = self._begun + 1
+            frame = await self.render()
+            self._made = number
+            if self.newest is None or self.newest.tag != frame.tag:
+                self.newest = frame
+                self.news.mark()
 
 
 class Live:
@@ -97,20 +116,23 @@ class Live:
         stream lasts at the most, Unix seconds. Raises what ``render`` does at first."""
         view = self._views.get(key)
         if view is None:
-            first = await render()
-            view = self._views.get(key) or _View(first)
+            view = self._views[key] = _View(render)
         view.listeners += 1
-        if key not in self._views:
-            self._views[key] = view
-            self._start("follow a page", self._follow(key, view, render))
         try:
+            # Who comes may have changed something, and must not be shown what was before.
+            await view.renew()
+            if not view.followed:
+                view.followed = True
+                self._start("follow a page", self._follow(key, view))
             await inbound.begin(Answer(200, _FIELDS))
             await _tell(inbound, view, until)
         finally:
             view.listeners -= 1
+            if not view.followed and not view.listeners:
+                del self._views[key]
         await inbound.end()
 
-    async def _follow(self, key: Hashable, view: _View, render: Render) -> None:
+    async def _follow(self, key: Hashable, view: _View) -> None:
         try:
             while view.listeners and not self._ended:
                 seen = self._changes.count
@@ -120,10 +142,7 @@ class Live:
                         await self._changes.after(seen)
                 except TimeoutError:
                     pass
-                frame = await render()
-                if frame.tag != view.newest.tag:
-                    view.newest = frame
-                    view.news.mark()
+                await view.renew()
         except LivemanError as error:
             # Who listens comes again and is told then.
             log.debug("a page cannot be made any more", reason=error.detail)
@@ -137,6 +156,7 @@ async def _tell(inbound: Inbound, view: _View, until: float | None) -> None:
     known = inbound.header(b"last-event-id")
     while not view.ended:
         seen, frame = view.news.count, view.newest
+        assert frame is not None
         await inbound.write(frame.message if frame.tag != known else b":\n\n")
         known = frame.tag
         wait = COMMENT_SECONDS if until is None else min(COMMENT_SECONDS, until - time.time())

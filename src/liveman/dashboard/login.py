@@ -15,9 +15,9 @@ from liveman.paths import check_path
 __all__ = ["own_page", "pages", "routes"]
 
 
-def pages(dashboard: Dashboard) -> list[Page]:
+def pages(_dashboard: Dashboard) -> list[Page]:
     async def login(asked: Asked) -> View:
-        return _form(dashboard, asked.query.get("next", ""))
+        return _form(asked.query.get("next", ""))
 
     return [Page("/login", login, OPEN)]
 
@@ -36,7 +36,7 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
         try:
             _, kept = await log_in(gate, inbound, fields.get("username", ""), fields.get("password", ""))
         except LivemanError as error:
-            response = pages.response(_form(dashboard, following, error), asked)
+            response = pages.response(_form(following, error), asked)
             response.headers.update(error.headers)
             return response
         return _see_other(asked.root + following[1:], kept)
@@ -66,12 +66,8 @@ def own_page(text: str) -> str:
     return text
 
 
-def _form(dashboard: Dashboard, following: str, error: LivemanError | None = None) -> View:
-    values = {
-        "following": own_page(following),
-        "accounts": bool(dashboard.config.auth.accounts),
-        "problem": error.detail if error else "",
-    }
+def _form(following: str, error: LivemanError | None = None) -> View:
+    values = {"following": own_page(following), "problem": error.detail if error else ""}
     return View("login.html", values, status=error.status if error else 200)
 
 

@@ -87,8 +87,9 @@ class Page:
 class Pages:
     """Makes routes of pages."""
 
-    def __init__(self, live: Live, assets: Assets, *, closed: bool) -> None:
-        """``closed``: whether a request must say who asks; where it need not, each page warns of that."""
+    def __init__(self, live: Live, assets: Assets, *, closed: bool, accounts: bool) -> None:
+        """closed: whether a request must say who asks; where it need not, each page warns of that. accounts:
+        whether somebody can log in."""
         self._live = live
         self._assets = assets
         self._jinja = Environment(
@@ -100,7 +101,7 @@ class Pages:
             auto_reload=False,
         )
         self._jinja.filters.update({name: getattr(words, name) for name in words.__all__})
-        self._jinja.globals["closed"] = closed
+        self._jinja.globals.update(closed=closed, accounts=accounts)
 
     def route(self, page: Page) -> Route:
         async def show(request: web.Request) -> web.StreamResponse:
@@ -126,9 +127,11 @@ class Pages:
         def asset(name: str) -> str:
             return asked.root + self._assets.path(name)
 
-        return self._jinja.get_template(view.template).render(
+        text = self._jinja.get_template(view.template).render(
             view.values, asked=asked, root=asked.root, path=asked.path, href=asked.href, asset=asset
         )
+        # JSON that others have written, such as a token's, may hold halves of characters.
+        return text.encode(errors="replace").decode()
 
     def refuse(self, inbound: Inbound, error: LivemanError) -> Answer | None:
         """A refusal for a browser: who must say who he is, is sent to the login, others get an error page.

@@ -1,9 +1,10 @@
 """What was recorded, by stream and day, and the page that plays it."""
 
+import asyncio
 import time
 from calendar import timegm
 from collections.abc import Sequence
-from importlib import resources
+from importlib.resources import files
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -12,6 +13,9 @@ from liveman.access import OPEN, READ_ALL, SUBSCRIBE, Rule
 from liveman.dashboard.calendar import Day, day_text, day_title, month_of, parse_day
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
+from liveman.dashboard.rows import invisible
+from liveman.dashboard.stream import recording_of
+from liveman.dashboard.tables import Choice, Column, Shown, Table, Wanted
 from liveman.errors import BadRequest, NotSupported, StorageError
 from liveman.recording.index import Recording, day_of
 from liveman.recording.objects import Objects
@@ -19,9 +23,9 @@ from liveman.recording.objects import Objects
 __all__ = ["pages"]
 
 _WATCH = Rule(SUBSCRIBE, "stream")
-#: Rows of one page.
-_STREAMS, _RECORDINGS = 50, 200
-_DAY_SECONDS = 86_400
+#: Recordings of a day that are shown at once.
+_MOST = 200
+_DAY_US = 86_400_000_000
 
 
 @frozen
@@ -29,10 +33,20 @@ class _Stream:
     """A stream in the list of those that have recordings."""
 
     name: str
-    newest: str
-    """When its newest recording began; "": the index has none yet."""
-    since: str
-    """Since when it is recorded; "": it is not."""
+    runs: bool
+    """Whether it is recorded now, as far as this instance looks after it."""
+
+
+_STREAMS: Table[_Stream] = Table(
+    columns=[
+        Column("name", "Stream", lambda row: row.name),
+        Column("newest", "Newest recording (UTC)"),
+        Column("now", "Now"),
+    ],
+    order="name",
+    text=lambda row: row.name,
+    choices=[Choice("running", "Recorded now", lambda row: row.runs)],
+)
 
 
 @frozen
@@ -54,23 +68,18 @@ class _Row:
 def pages(dashboard: Dashboard) -> list[Page]:
     recordings = dashboard.recordings
     origin = _Elsewhere(dashboard.objects, signed=dashboard.config.playback.signed_redirect)
-    built = (resources.files("liveman.dashboard") / "static" / "dash.js").is_file()
+    built = (files("liveman.dashboard") / "static" / "dash.js").is_file()
 
     async def streams(asked: Asked) -> View:
-        wanted = asked.query.get("q", "").strip()
-        running = recordings.recorder.running
-        known = sorted({*await recordings.index.streams(), *running})
-        found = [name for name in known if wanted.lower() in name.lower()]
-        number, last = _page(asked.query.get("page", "1")), max(1, -(-len(found) // _STREAMS))
-        number = min(number, last)
-        names = found[(number - 1) * _STREAMS : number * _STREAMS]
+        wanted = _STREAMS.parse(asked.query)
+        running = frozenset(recordings.recorder.running)
+        names = await recordings.index.streams()
+        # With tens of thousands of streams it takes longer than others can wait.
+        shown = await asyncio.to_thread(_shown, names, running, wanted)
         values = {
-            "rows": [await _stream(dashboard, name) for name in names],
-            "wanted": wanted,
-            "total": len(found),
-            "any": bool(known),
-            "number": number,
-            "last": last,
+            "table": shown,
+            "newest": {row.name: await _newest(dashboard, row.name) for row in shown.rows},
+            "invisible": invisible,
             "synced": dashboard.config.record_sync.enabled,
         }
         return View("recordings.html", values)
@@ -79,23 +88,26 @@ def pages(dashboard: Dashboard) -> list[Page]:
         name = asked.segments["stream"]
         days = await recordings.index.days(name)
         text = asked.query.get("day", "")
-        today = day_of(int(time.time()) * 1_000_000)
-        day = _day(text) if text else (days[-1] if days else today)
-        first = _start_of(day)
-        until = _until(asked.query.get("until"), first + _DAY_SECONDS * 1_000_000 - 1)
-        found = await recordings.index.page(name, first=first, last=until, limit=_RECORDINGS + 1)
+        now = int(time.time()) * 1_000_000
+        day = _day(text) if text else (days[-1] if days else day_of(now))
+        first = timegm((*day, 0, 0, 0)) * 1_000_000
+        until = _until(asked.query.get("until"), first + _DAY_US - 1)
+        found = await recordings.index.page(name, first=first, last=until, limit=_MOST + 1)
+        recording = await recording_of(dashboard, name)
+        there = dashboard.cluster.state.streams.get(name, {})
         values = {
             "stream": name,
             "day": day_text(day),
             "title": day_title(day),
             "month": month_of(day, days),
             "newest": day_text(days[-1]) if days else "",
-            "rows": [_row(each) for each in found[:_RECORDINGS]],
-            "more": found[_RECORDINGS].start if len(found) > _RECORDINGS else None,
-            "since": await _since(dashboard, name),
-            "published": any(
-                each.publishers for each in dashboard.cluster.state.streams.get(name, {}).values()
-            ),
+            "rows": [_row(each) for each in found[:_MOST]],
+            "more": found[_MOST].start if len(found) > _MOST else None,
+            "recording": recording,
+            "since": _moment(int(recording.since) * 1_000_000),
+            "published": any(each.publishers for each in there.values()),
+            "all": asked.identity.stream == "*",
+            "invisible": invisible,
             "synced": dashboard.config.record_sync.enabled,
         }
         return View("recordings_stream.html", values)
@@ -146,27 +158,15 @@ class _Elsewhere:
         return [self._origin] if self._origin else []
 
 
-async def _stream(dashboard: Dashboard, name: str) -> _Stream:
+def _shown(names: list[str], running: frozenset[str], wanted: Wanted) -> Shown[_Stream]:
+    rows = [_Stream(name, name in running) for name in sorted({*names, *running})]
+    return _STREAMS.show(rows, wanted)
+
+
+async def _newest(dashboard: Dashboard, name: str) -> str:
+    """When a stream's newest recording began; "": the index has none."""
     newest = await dashboard.recordings.index.page(name, limit=1)
-    return _Stream(
-        name,
-        _moment(newest[0].start) if newest else "",
-        await _since(dashboard, name, newest),
-    )
-
-
-async def _since(dashboard: Dashboard, name: str, newest: Sequence[Recording] | None = None) -> str:
-    """Since when a stream is recorded, also by another instance; "": it is not. No node is asked."""
-    running = dashboard.recordings.recorder.running.get(name)
-    if running is not None:
-        return _moment(running.since * 1_000_000)
-    if newest is None:
-        newest = await dashboard.recordings.index.page(name, limit=1)
-    there = dashboard.cluster.state.streams.get(name, {})
-    for each in newest:
-        if each.status == "Active" and each.node in there and there[each.node].publishers:
-            return _moment(each.start)
-    return ""
+    return _moment(newest[0].start) if newest else ""
 
 
 def _row(recording: Recording) -> _Row:
@@ -197,17 +197,6 @@ def _until(text: str | None, end: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 16):
         raise BadRequest("until is a moment in microseconds, as a link to older recordings names it.")
     return min(int(text), end)
-
-
-def _page(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and int(text)):
-        raise BadRequest("page is a number from 1.")
-    return int(text)
-
-
-def _start_of(day: Day) -> int:
-    """Its first microsecond."""
-    return timegm((*day, 0, 0, 0)) * 1_000_000
 
 
 def _clock(moment: int) -> str:

@@ -15,6 +15,7 @@ _ROOMS = (overview, nodes, streams, watch, recordings, tokens, ice, login)
 def routes(dashboard: Dashboard) -> tuple[list[Route], Refusal]:
     """The routes; and how it is shown that there is nothing at a path."""
     assets = Assets()
-    pages = Pages(dashboard.live, assets, closed=dashboard.gate.closed)
+    accounts = bool(dashboard.config.auth.accounts)
+    pages = Pages(dashboard.live, assets, closed=dashboard.gate.closed, accounts=accounts)
     shown = [pages.route(page) for room in _ROOMS for page in room.pages(dashboard)]
     return [*shown, *login.routes(dashboard, pages), *links.routes(pages), assets.route()], pages.refuse

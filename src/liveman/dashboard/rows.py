@@ -245,34 +245,36 @@ _groups = msgspec.json.Decoder(_Groups)
 
 
 def session_rows(
-    alias: str, raw: Raw | None, there: Iterable[tuple[str, Role]], hops: Mapping[str, Relay]
+    parts: Iterable[tuple[str, Raw | None, Iterable[tuple[str, Role]]]], hops: Mapping[str, Relay]
 ) -> list[SessionRow]:
-    """The sessions of a stream on one node: by id and role those that are there, in what it says of them.
-
-    ``hops``: the stream's relays by their destination.
-    """
-    known = {each.id: each for each in reversed(_sessions(raw))}
+    """The sessions of a stream: of each node's alias, what it says of the stream, and by id and role the
+    sessions that are there. ``hops``: the stream's relays by their destination."""
     others = {}
     for hop in hops.values():
         others[hop.source, hop.at_source] = f"to {hop.destination}"
         others[hop.destination, hop.at_destination] = f"from {hop.source}"
     rows = []
-    for id, role in there:
-        about = known.get(id) or _SaidSession(id)
-        created = _number(about.createdAt)
-        stats = about.stats if isinstance(about.stats, dict) else {}
-        rows.append(
-            SessionRow(
-                id,
-                alias,
-                role,
-                others.get((alias, id)),
-                about.state,
-                None if created is None else created / 1000,
-                _number(stats.get("bitrate")),
-            )
-        )
+    for alias, raw, there in parts:
+        known = {each.id: each for each in reversed(_sessions(raw))}
+        rows += [
+            _session_row(alias, known.get(id) or _SaidSession(id), role, others.get((alias, id)))
+            for id, role in there
+        ]
     return rows
+
+
+def _session_row(alias: str, about: _SaidSession, role: Role, other: str | None) -> SessionRow:
+    created = _number(about.createdAt)
+    stats = about.stats if isinstance(about.stats, dict) else {}
+    return SessionRow(
+        about.id,
+        alias,
+        role,
+        other,
+        about.state,
+        None if created is None else created / 1000,
+        _number(stats.get("bitrate")),
+    )
 
 
 def _sessions(raw: Raw | None) -> list[_SaidSession]:

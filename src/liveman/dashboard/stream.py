@@ -2,22 +2,26 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
+from msgspec import Raw
 
 from liveman.access import SUBSCRIBE, Rule
 from liveman.cluster import Cluster, Decision, Role
-from liveman.cluster.cascade import relays
+from liveman.cluster.cascade import Relay, relays
 from liveman.cluster.state import StreamOnNode
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, View
 from liveman.dashboard.rows import SessionRow, invisible, said, session_rows, state_of
-from liveman.dashboard.tables import Column, Table
+from liveman.dashboard.tables import Column, Shown, Table, Wanted
 from liveman.dashboard.tree import Kind, Spot, draw
 from liveman.errors import LivemanError
 
-__all__ = ["pages"]
+__all__ = ["Recording", "pages", "recording_of"]
+
+_Part = tuple[str, Raw | None, Sequence[tuple[str, Role]]]
 
 #: So long a node is waited for that is to say whether it records, seconds.
 ASK_SECONDS = 1.0
@@ -55,20 +59,16 @@ def pages(dashboard: Dashboard) -> list[Page]:
     async def stream(asked: Asked) -> View:
         name = asked.segments["stream"]
         wanted = _SESSIONS.parse(asked.query)
-        recording = await _recording(dashboard, name)
+        recording = await recording_of(dashboard, name)
         cluster = dashboard.cluster
         state = cluster.state
         here = state.streams.get(name, {})
         hops = relays(state, name)
         sees_all = asked.identity.stream == "*"
-        sessions = [
-            row
-            for alias, entry in sorted(here.items())
-            for row in session_rows(alias, entry.raw, state.sessions(alias, name), hops)
-        ]
+        parts = [(alias, entry.raw, state.sessions(alias, name)) for alias, entry in sorted(here.items())]
         origin = min((alias for alias, entry in here.items() if entry.publishers), default=None)
         best = here[origin or min(here)] if here else StreamOnNode()
-        spots = _spots(cluster, name)
+        spots = _spots(here, hops)
         values: dict[str, Any] = {
             "name": name,
             "invisible": invisible,
@@ -80,7 +80,6 @@ def pages(dashboard: Dashboard) -> list[Page]:
             "viewers": sum(entry.subscribers for entry in here.values()),
             "spots": spots,
             "picture": draw(name, spots),
-            "table": _SESSIONS.show(sessions, wanted),
             "recording": recording,
             "roles": _ROLES,
             "sees_all": sees_all,
@@ -91,16 +90,20 @@ def pages(dashboard: Dashboard) -> list[Page]:
             "now": time.time(),
             "utc": _utc,
         }
+        # One stream may have thousands of them; nothing of the state is read any more.
+        values["table"] = await asyncio.to_thread(_shown, parts, hops, wanted)
         return View("stream.html", values)
 
     return [Page("/streams/{stream}", stream, Rule(SUBSCRIBE, "stream"))]
 
 
-def _spots(cluster: Cluster, stream: str) -> list[Spot]:
-    state = cluster.state
-    hops = relays(state, stream)
+def _shown(parts: Sequence[_Part], hops: Mapping[str, Relay], wanted: Wanted) -> Shown[SessionRow]:
+    return _SESSIONS.show(session_rows(parts, hops), wanted)
+
+
+def _spots(here: Mapping[str, StreamOnNode], hops: Mapping[str, Relay]) -> list[Spot]:
     spots = []
-    for alias, entry in sorted(state.streams.get(stream, {}).items()):
+    for alias, entry in sorted(here.items()):
         kind: Kind = "origin" if entry.publishers else "relay" if entry.relayed else "waiting"
         hop = hops.get(alias)
         spots.append(Spot(alias, kind, entry.subscribers, hop.source if hop else None))
@@ -130,7 +133,8 @@ def _utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-async def _recording(dashboard: Dashboard, stream: str) -> Recording:
+async def recording_of(dashboard: Dashboard, stream: str) -> Recording:
+    """What its node says, without waiting for it long."""
     try:
         async with asyncio.timeout(ASK_SECONDS):
             running = await dashboard.recordings.recorder.status(stream)

@@ -68,6 +68,7 @@ async def _tour(
 
 def _guide(url: str, say: Say) -> None:
     say("")
+    say(f"In a browser       {url}/")
     say(f"Watch it     WHEP  {url}/whep/{STREAM}")
     say(f"Publish      WHIP  {url}/whip/NAME")
     say(f"The nodes          {url}/api/nodes/")

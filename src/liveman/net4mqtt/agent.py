@@ -52,6 +52,7 @@ class Agent:
             self.broker.publish,
             lambda: self.broker.writable,
             lambda local, kind: str(Topic(self._prefix, self._alias, local, "ow", kind)),
+            lambda: self.broker.wish,
         )
         self._tasks.start("net4mqtt idle connections", self._close_idle())
         await self.broker.__aenter__()

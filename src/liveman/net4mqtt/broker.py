@@ -67,6 +67,11 @@ class Broker:
         """Whether it is connected and not too much waits to be sent."""
         return self._link is not None and self._link.writable
 
+    @property
+    def wish(self) -> bool:
+        """Whether it is connected and has granted the last subscription, too."""
+        return self._link is not None and self._link.wish
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Send a message with QoS 0; of no effect while it is not connected."""
         if self._link:

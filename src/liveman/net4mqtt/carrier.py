@@ -32,14 +32,17 @@ class Carrier:
         publish: Callable[[str, bytes], None],
         writable: Callable[[], bool],
         mark_topic: Callable[[str, str], str],
+        marks: Callable[[], bool] = lambda: True,
         slots: Slots | None = None,
     ) -> None:
         """``publish`` sends a message on a topic; ``writable``: whether it may now; ``mark_topic``: where a
-        peer gets what is a "mark" or an "echo"; ``slots``: one is taken for each connection that is opened,
-        and given back at its end."""
+        peer gets what is a "mark" or an "echo"; ``marks``: whether the broker has such now, some do not
+        forgive an attempt; ``slots``: one is taken for each connection that is opened, and given back at its
+        end."""
         self._publish = publish
         self._writable = writable
         self._mark_topic = mark_topic
+        self._marks = marks
         self._slots = slots
         self._loop = asyncio.get_running_loop()
         self._tunnels: Tunnels[tuple[str, str]] = Tunnels()
@@ -115,7 +118,7 @@ class Carrier:
         return window is None or window.open
 
     def _count(self, peer: str) -> None:
-        if not self._peers[peer]:
+        if not self._peers[peer] or not self._marks():
             return
         window = self._windows.setdefault(peer, Window())
         mark = window.sent()

@@ -48,6 +48,8 @@ class Link(ABC):
         """Done with the reason when it is lost."""
         self.writable = True
         """Whether more may be published; who goes on nevertheless only fills memory."""
+        self.wish = False
+        """Whether the last subscription is granted, too."""
 
     @abstractmethod
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
@@ -61,6 +63,7 @@ class Link(ABC):
         """Raises LinkError when what is needed of the subscriptions is not granted."""
         if any(code >= 128 for code in granted[:-1]):
             raise LinkError("it does not grant the subscriptions")
+        self.wish = granted[-1] < 128
 
     def _lose(self, reason: str) -> None:
         if not self.lost.done():

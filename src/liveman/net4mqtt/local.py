@@ -88,6 +88,7 @@ class Local:
             self.broker.publish,
             lambda: self.broker.writable,
             lambda agent, kind: str(Topic(self._prefix, agent, self._alias, "iw", kind)),
+            lambda: self.broker.wish,
             self._slots,
         )
         await self.broker.__aenter__()

@@ -1,7 +1,7 @@
 // Forms that do something over the JSON API: <form data-api="POST" action="…" data-then="reload|stay|<url>"
 // data-confirm="…" data-done="…">. Their problems are shown beside them, their success in the status line.
 
-import { logIn, say } from "./status.js";
+import { say } from "./status.js";
 
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form[data-api]");
@@ -29,7 +29,8 @@ async function act(form) {
     options.body = JSON.stringify(body);
   }
   const response = await fetch(form.getAttribute("action"), options);
-  if (response.status === 401) return logIn();
+  // The page leads to the login, and back.
+  if (response.status === 401) return location.reload();
   const text = await response.text();
   const data = /\bjson\b/.test(response.headers.get("Content-Type") ?? "") ? JSON.parse(text) : null;
   if (!response.ok) return complain(form, data?.detail ?? `It failed: ${response.status} ${response.statusText}`);

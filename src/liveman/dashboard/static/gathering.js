@@ -47,7 +47,12 @@ export async function test(server, seconds = LIMIT_SECONDS) {
         }
       });
       peer.addEventListener("icecandidateerror", ({ errorCode, errorText, address, port }) => {
-        found.errors.push({ code: errorCode, text: errorText, address: address ? `${address}:${port}` : "", ms: ms() });
+        found.errors.push({
+          code: errorCode,
+          text: errorText,
+          address: address ? `${address}:${port}` : "",
+          ms: ms(),
+        });
       });
       peer.addEventListener("icegatheringstatechange", () => {
         if (peer.iceGatheringState === "complete") {
@@ -84,8 +89,8 @@ export function judge({ kind, transport, candidates, errors, over }, seconds) {
     return {
       works: false,
       says: over
-        ? `Fails: the browser got nothing from it by ${transport}. Is the port right, and does it listen there?`
-        : `Fails: no answer within ${seconds} s. Is the address right, and does a firewall let ${transport} through?`,
+        ? `Fails: the browser got nothing from it by ${transport}. Does it listen at this port?`
+        : `Fails: no answer within ${seconds} s. Is the address right, and may ${transport} pass the firewall?`,
     };
   }
   const why = /lookup/i.test(worst.text) ? "its name is not known. Is it spelled right?" : BAD[worst.code];

@@ -19,7 +19,9 @@ form.addEventListener("submit", async (event) => {
     await testAll();
   } catch (error) {
     say.textContent =
-      error instanceof Refusal ? `Liveman gives no servers: ${error.detail}` : `The test failed: ${error.message}`;
+      error instanceof Refusal
+        ? `Liveman gives no servers: ${error.detail}`
+        : `The test failed: ${error.message}`;
   } finally {
     button.disabled = false;
   }
@@ -36,7 +38,13 @@ async function testAll() {
     list.append(row);
     return test(server).then((finding) => {
       row.dataset.works = finding.works;
-      fill(row, [url, finding.url && finding.transport, finding.works ? "works" : "fails", finding.says, details(finding)]);
+      fill(row, [
+        url,
+        finding.url && finding.transport,
+        finding.works ? "works" : "fails",
+        finding.says,
+        details(finding),
+      ]);
       return finding;
     });
   });
@@ -45,17 +53,17 @@ async function testAll() {
 }
 
 /** Which servers work, in one sentence. Pure. */
-export function summary(tested) {
+function summary(tested) {
   const good = tested.filter(({ works }) => works);
+  const count = good.length < tested.length ? `${good.length} of ${tested.length}` : `All ${tested.length}`;
+  const works = `${count} work from here.`;
   if (tested.length === 0) {
-    return "Liveman offers no ICE servers: those behind a strict firewall cannot watch or publish. Add a TURN server.";
+    return "Liveman offers no ICE servers. Those behind a strict firewall need a TURN server.";
   }
   if (!good.some(({ kind }) => kind === "turn")) {
-    return `${good.length} of ${tested.length} work from here, but no TURN server does: behind a strict firewall nothing gets through.`;
+    return `${works} But no TURN server does: behind a strict firewall nothing gets through.`;
   }
-  return good.length === tested.length
-    ? `All ${tested.length} work from here.`
-    : `${good.length} of ${tested.length} work from here.`;
+  return works;
 }
 
 function details({ candidates, errors }) {

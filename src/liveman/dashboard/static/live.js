@@ -1,7 +1,7 @@
 // Keeps a page up to date: its own URL is also its event stream. Nothing is asked for while nobody sees it.
 
 import { morph } from "./morph.js";
-import { logIn, said, say } from "./status.js";
+import { said, say } from "./status.js";
 
 const LOST = "Connection lost, trying again…";
 // The server says something every 15 s.
@@ -37,9 +37,8 @@ async function follow(signal) {
     cache: "no-store",
     signal,
   }));
-  if (response.type === "opaqueredirect" || response.status === 401) return logIn();
-  // What is here has gone, or may not be seen any more: the page itself says it best.
-  if (response.status >= 400 && response.status < 500) return location.reload();
+  // It is to log in first; or it has gone, or may not be seen any more: the page itself leads there, or says so.
+  if (response.type === "opaqueredirect" || (response.status >= 400 && response.status < 500)) return location.reload();
   if (!response.ok) throw new Error(`status ${response.status}`);
   failures = 0;
   if (said() === LOST) say("Connected again.");

@@ -37,7 +37,11 @@ function figures(flow, remote, codec, before) {
     received,
     lost,
     bitrate: seconds > 0 ? Math.max(0, ((bytes - before.bytes) * 8) / seconds) : 0,
-    loss: remote ? (remote.fractionLost ?? null) : heard > 0 ? Math.max(0, (lost - (before?.lost ?? 0)) / heard) : 0,
+    loss: remote
+      ? (remote.fractionLost ?? null)
+      : heard > 0
+        ? Math.max(0, (lost - (before?.lost ?? 0)) / heard)
+        : 0,
     jitter: flow.jitter ?? remote?.jitter ?? null,
     rtt: remote?.roundTripTime ?? null,
     codec: codec?.mimeType?.split("/")[1] ?? "",
@@ -67,12 +71,20 @@ export function rows({ video, audio, rtt, pair }) {
     ["Loss", most("loss").length ? `${(Math.max(...most("loss")) * 100).toFixed(1)} %` : "–"],
     ["Jitter", milliseconds(most("jitter").length ? Math.max(...most("jitter")) : null)],
     ["Round trip", milliseconds(rtt)],
-    ["Codec", both.map(({ codec }) => codec).filter(Boolean).join(" + ") || "–"],
+    [
+      "Codec",
+      both
+        .map(({ codec }) => codec)
+        .filter(Boolean)
+        .join(" + ") || "–",
+    ],
     ["Way", pair || "–"],
   ];
 }
 
 /** Bits per second for people. */
 export function bits(perSecond) {
-  return perSecond >= 999_500 ? `${(perSecond / 1e6).toFixed(1)} Mbit/s` : `${Math.round(perSecond / 1000)} kbit/s`;
+  return perSecond >= 999_500
+    ? `${(perSecond / 1e6).toFixed(1)} Mbit/s`
+    : `${Math.round(perSecond / 1000)} kbit/s`;
 }

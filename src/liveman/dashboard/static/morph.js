@@ -22,7 +22,7 @@ function children(here, wanted) {
   }
   let at = here.firstChild;
   for (const next of [...wanted.childNodes]) {
-    while (at && kept(at) && at.id !== next.id) at = at.nextSibling;
+    while (at && kept(at) && !(at.id ? at.id === next.id : kept(next) && alike(at, next))) at = at.nextSibling;
     const found = next.id ? known.get(next.id) : at && alike(at, next) ? at : null;
     if (!found) {
       here.insertBefore(next, at);

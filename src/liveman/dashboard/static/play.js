@@ -3,14 +3,15 @@
  * pages of the original Liveman do. A token in the fragment goes into the header Authorization alone.
  */
 import { MediaPlayer } from "./dash.js";
+import { byId, tokenInFragment } from "./showing.js";
 import { logIn } from "./status.js";
 
 const OBJECTS = "api/record/object/";
 
-const box = document.getElementById("player");
-const video = document.getElementById("video");
+const box = byId("player");
+const video = byId("video");
 const root = new URL(document.documentElement.dataset.root, location.href);
-const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
+const token = tokenInFragment();
 const headers = token ? { Authorization: `Bearer ${token}` } : {};
 
 /** What is said in words, and cannot be mended by trying again as it is. */
@@ -19,8 +20,13 @@ class Refused extends Error {}
 let player;
 let playing;
 
-document.getElementById("again").addEventListener("click", () => start(video.currentTime));
-document.getElementById("login").addEventListener("click", logIn);
+byId("again").addEventListener("click", () => start(video.currentTime));
+byId("login").addEventListener("click", logIn);
+byId("position").addEventListener("input", () => (video.currentTime = byId("position").value));
+byId("newest").addEventListener("click", () => player.seekToOriginalLive());
+for (const each of ["timeupdate", "progress", "durationchange"]) {
+  video.addEventListener(each, follow);
+}
 start(0);
 
 /** @param {number} at  From where to play, seconds. */
@@ -80,7 +86,7 @@ async function check(url) {
     403: "You may not watch this stream.",
     404: "This recording is not there. It may have been deleted, or has only just begun.",
   };
-  document.getElementById("login").hidden = answer.status !== 401;
+  byId("login").hidden = answer.status !== 401;
   const problem = await answer.json().catch(() => ({}));
   throw new Refused(words[answer.status] ?? problem.detail ?? `The server answered ${answer.status}.`);
 }
@@ -114,6 +120,19 @@ function play(url, at) {
   playing = url;
 }
 
+/** Where it is in a recording that still runs: as that has no end yet, browsers show none of it. */
+function follow() {
+  const runs = video.duration === Infinity && video.seekable.length > 0;
+  byId("running").hidden = !runs;
+  if (runs) {
+    const position = byId("position");
+    const [at, end] = [video.currentTime, video.seekable.end(0)].map(Math.floor);
+    position.max = end;
+    position.value = at;
+    position.ariaValueText = byId("clock").value = `${clock(at)} of ${clock(end)}`;
+  }
+}
+
 /** What the index knows of it, when the page was opened from a list. */
 async function tell(url) {
   const { stream, day } = box.dataset;
@@ -132,9 +151,9 @@ async function tell(url) {
       node: row.node || "not known",
     };
     for (const [name, text] of Object.entries(facts)) {
-      document.getElementById(name).textContent = text;
+      byId(name).textContent = text;
     }
-    document.getElementById("facts").hidden = false;
+    byId("facts").hidden = false;
   }
 }
 
@@ -148,12 +167,12 @@ function sentence(text) {
 }
 
 function say(text) {
-  document.getElementById("said").textContent = text;
-  document.getElementById("problem").hidden = true;
+  byId("said").textContent = text;
+  byId("problem").hidden = true;
 }
 
 function fail(text) {
-  document.getElementById("said").textContent = "";
-  document.getElementById("why").textContent = text;
-  document.getElementById("problem").hidden = false;
+  byId("said").textContent = "";
+  byId("why").textContent = text;
+  byId("problem").hidden = false;
 }

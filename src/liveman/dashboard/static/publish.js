@@ -36,8 +36,12 @@ async function start() {
     });
   } catch (error) {
     busy(false);
-    showState({ is: "refused", title: "Nothing to publish", text: explainCapture(error, source), wait: null });
-    byId("again").hidden = true;
+    showState({
+      is: "refused",
+      title: "Nothing to publish",
+      text: explainCapture(error, source),
+      again: false,
+    });
     return;
   }
   preview.srcObject = media;
@@ -59,7 +63,9 @@ function stop() {
   publisher?.stop();
   media?.getTracks().forEach((track) => track.stop());
   preview.srcObject = publisher = media = null;
-  byId("stats").querySelectorAll("dd").forEach((each) => (each.textContent = "–"));
+  byId("stats")
+    .querySelectorAll("dd")
+    .forEach((each) => (each.textContent = "–"));
   busy(false);
 }
 

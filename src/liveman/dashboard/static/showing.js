@@ -30,11 +30,11 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
 });
 
 /** Says a state in the elements `state`, `state-title`, `state-text`, `again` and `login`. */
-export function showState({ is, title, text, wait, status }) {
+export function showState({ is, title, text, again, status }) {
   byId("state").dataset.is = is;
   byId("state-title").textContent = title;
   byId("state-text").textContent = text;
-  byId("again").hidden = is === "live" || is === "connecting" || is === "ended" || (is === "waiting" && wait === null);
+  byId("again").hidden = !again;
   byId("login").hidden = status !== 401 || window.top !== window;
 }
 

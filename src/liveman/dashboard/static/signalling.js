@@ -107,7 +107,7 @@ export class Session {
     const send = () => {
       const candidates = found;
       found = [];
-      last = last.then(() => this.patch(fragment(peer.localDescription.sdp, candidates)));
+      last = last.then(() => this.add(candidates, peer.localDescription.sdp));
     };
     peer.addEventListener("icecandidate", ({ candidate }) => {
       if (candidate?.candidate && found.push(candidate) === 1) {
@@ -117,10 +117,11 @@ export class Session {
   }
 
   /** An endpoint that takes no candidates finds this side by its connectivity checks. */
-  async patch(body) {
+  async add(candidates, sdp) {
     if (this.ended) {
       return;
     }
+    const body = fragment(sdp, candidates);
     const headers = { "Content-Type": "application/trickle-ice-sdpfrag" };
     if (this.etag) {
       headers["If-Match"] = this.etag;

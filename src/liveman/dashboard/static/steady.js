@@ -5,18 +5,20 @@ import { connect } from "./signalling.js";
 import { judge, Lost } from "./words.js";
 
 const CONNECT_SECONDS = 20;
-/** A connection that is interrupted for longer is lost. */
-const INTERRUPTED_SECONDS = 3;
+/** A connection that the browser has called interrupted for longer is lost. */
+const INTERRUPTED_SECONDS = 1;
 /** One that has lasted for so long makes the next wait short again. */
 const LASTING_SECONDS = 10;
 const LONGEST_WAIT = 15;
+/** How often it is looked whether a stream has begun: less and less. */
+const LOOK_SECONDS = [2, 5];
 
 /**
  * @typedef {object} State
  * @property {"connecting" | "waiting" | "live" | "lost" | "refused" | "ended"} is
  * @property {string} title   What is the case, for people.
  * @property {string} text    What they can do, or what happens next.
- * @property {number | null} wait   Seconds until the next try; null: there is none before `retry()`.
+ * @property {boolean} again   Whether `retry()` is of use.
  * @property {number} [status]   With which the server refused.
  */
 
@@ -55,7 +57,7 @@ export class Steady {
       removeEventListener("online", this.retry);
       this.drop?.(new Lost());
       this.hurry?.();
-      this.tell({ is: "ended", title: "Stopped", text: "", wait: null });
+      this.tell({ is: "ended", title: "Stopped", text: "", again: false });
     }
   }
 
@@ -71,12 +73,18 @@ export class Steady {
     const { kind, token } = this.how;
     let tries = 0;
     let wasLive = false;
+    let looks = 0;
     let silent = false; // While one waits for a stream, each look for it is not worth a word.
     while (!this.ended) {
       let problem;
       let lasted = 0;
       if (!silent) {
-        this.tell({ is: "connecting", title: wasLive ? "Connecting again" : "Connecting", text: "", wait: null });
+        this.tell({
+          is: "connecting",
+          title: wasLive ? "Connecting again" : "Connecting",
+          text: "",
+          again: false,
+        });
       }
       try {
         lasted = await this.once();
@@ -88,11 +96,14 @@ export class Steady {
       }
       wasLive ||= lasted > 0;
       tries = lasted > LASTING_SECONDS ? 0 : tries;
-      const { wait: told, ...verdict } = judge(problem ?? new Lost(), { kind, hasToken: Boolean(token), wasLive });
-      const wait = told === "backoff" ? Math.min(LONGEST_WAIT, 0.5 * 2 ** tries++) : told;
-      silent = verdict.is === "waiting";
-      this.tell({ ...verdict, wait });
-      await this.pause(wait === null ? null : wait * (0.8 + 0.4 * Math.random()));
+      const known = { kind, hasToken: Boolean(token), wasLive };
+      const { wait, ...verdict } = judge(problem ?? new Lost(), known);
+      this.tell({ ...verdict, again: true });
+      looks = wait === "look" ? looks + 1 : 0;
+      silent = looks > 0;
+      const seconds = { look: lookAfter(looks), backoff: backOff(tries) }[wait] ?? wait;
+      tries += wait === "backoff";
+      await this.pause(seconds && seconds * (0.8 + 0.4 * Math.random()));
     }
   }
 
@@ -117,7 +128,7 @@ export class Steady {
       }
       await Promise.race([end, connected(peer)]);
       since = Date.now();
-      this.tell({ is: "live", title: "Live", text: "", wait: null });
+      this.tell({ is: "live", title: "Live", text: "", again: false });
       onLive(this.session, peer);
       watchOver(peer, this.drop, timers);
       let before;
@@ -145,6 +156,7 @@ export class Steady {
     return (Date.now() - since) / 1000;
   }
 
+  /** Until `retry()`, but no longer than so many seconds. */
   pause(seconds) {
     return new Promise((resolve) => {
       this.hurry = resolve;
@@ -154,6 +166,9 @@ export class Steady {
     });
   }
 }
+
+const backOff = (tries) => Math.min(LONGEST_WAIT, 0.5 * 2 ** tries);
+const lookAfter = (looks) => Math.min(LOOK_SECONDS[1], LOOK_SECONDS[0] + looks / 20);
 
 function connected(peer) {
   return new Promise((resolve, reject) => {

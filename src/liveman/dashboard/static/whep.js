@@ -29,7 +29,7 @@ export function watch({ onMedia, onStats = () => {}, onLayers = () => {}, ...whe
     ...where,
     kind: "whep",
     make() {
-      const peer = new RTCPeerConnection();
+      const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
       const media = new MediaStream();
       for (const kind of ["video", "audio"]) {
         const { receiver } = peer.addTransceiver(kind, { direction: "recvonly" });
@@ -54,11 +54,16 @@ export function watch({ onMedia, onStats = () => {}, onLayers = () => {}, ...whe
       const bytes = (stats.video?.bytes ?? 0) + (stats.audio?.bytes ?? 0);
       quiet = bytes === quiet.bytes ? { bytes, seconds: quiet.seconds + 1 } : { bytes, seconds: 0 };
       if (quiet.seconds === QUIET_SECONDS) {
-        steady.tell({ is: "waiting", title: "Nothing arrives", text: "The publisher has paused or left. It goes on here by itself.", wait: null });
+        steady.tell({
+          is: "waiting",
+          title: "Nothing arrives",
+          text: "The publisher has paused or left. It goes on here by itself.",
+          again: false,
+        });
       } else if (quiet.seconds >= SILENT_SECONDS) {
         throw new Lost();
       } else if (quiet.seconds === 0) {
-        steady.tell({ is: "live", title: "Live", text: "", wait: null });
+        steady.tell({ is: "live", title: "Live", text: "", again: false });
       }
     },
   });

@@ -2,7 +2,8 @@
  * A WHIP publisher, connected again by itself.
  *
  *     import { publish } from "./whip.js";
- *     const publisher = publish({ endpoint: "/whip/cam", media: await navigator.mediaDevices.getUserMedia({ video: true }) });
+ *     const media = await navigator.mediaDevices.getUserMedia({ video: true });
+ *     const publisher = publish({ endpoint: "/whip/cam", media });
  *     publisher.stop();
  */
 
@@ -23,10 +24,14 @@ export function publish({ media, codec = "", maxBitrate = 0, ...where }) {
     ...where,
     kind: "whip",
     make() {
-      const peer = new RTCPeerConnection();
+      const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
       for (const track of media.getTracks()) {
         const limits = track.kind === "video" && maxBitrate ? { sendEncodings: [{ maxBitrate }] } : {};
-        const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [media], ...limits });
+        const transceiver = peer.addTransceiver(track, {
+          direction: "sendonly",
+          streams: [media],
+          ...limits,
+        });
         if (track.kind === "video" && codec) {
           transceiver.setCodecPreferences(preferring(codec));
         }

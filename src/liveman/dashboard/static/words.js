@@ -8,14 +8,11 @@ export class Lost extends Error {
   }
 }
 
-/** How often it is looked whether a stream has begun, seconds. */
-const LOOK_SECONDS = 2;
-
 /**
  * @param {Error} error
  * @param {{kind: "whip" | "whep", hasToken: boolean, wasLive: boolean}} known
- * @returns {{is: "waiting" | "lost" | "refused", title: string, text: string, wait: number | "backoff" | null,
- *   status?: number}}
+ * @returns {{is: "waiting" | "lost" | "refused", title: string, text: string, status?: number,
+ *   wait: number | "look" | "backoff" | null}}   `wait`: seconds; null: for ever.
  */
 export function judge(error, { kind, hasToken, wasLive }) {
   if (error.name === "Refusal") {
@@ -24,7 +21,7 @@ export function judge(error, { kind, hasToken, wasLive }) {
   if (error.how === "unconnected") {
     return lost(
       "No way through",
-      "The server answered, but no media gets through. A firewall may be in between; a TURN server would help.",
+      "The server answered, but no media gets through. A firewall may be in between: a TURN server helps.",
     );
   }
   if (error instanceof Lost) {
@@ -44,7 +41,7 @@ function judgeRefusal({ status, detail, retryAfter }, kind, hasToken, wasLive) {
         ? refused("The token is not accepted", "It may have expired or been revoked. Ask for a new link.")
         : refused(
             "A token is needed",
-            `Open the whole link that you were given to ${what} this stream; it ends with #token=… .`,
+            `Open the whole link that you were given to ${what} this stream; it ends with “#token=…”.`,
           );
     case 403:
       return refused(
@@ -57,15 +54,24 @@ function judgeRefusal({ status, detail, retryAfter }, kind, hasToken, wasLive) {
             is: "waiting",
             title: wasLive ? "The stream has ended" : "Not live yet",
             text: `It starts here by itself as soon as somebody publishes${wasLive ? " again" : ""}.`,
-            wait: LOOK_SECONDS,
+            wait: "look",
           }
         : refused("This stream cannot be published", detail);
     case 409:
       return wasLive
-        ? lost("The stream is still taken", "The server has not noticed the lost connection yet. Trying again.")
-        : refused("Somebody publishes this stream already", "Choose another name, or wait until they have finished.");
+        ? lost(
+            "The stream is still taken",
+            "The server has not noticed the lost connection yet. Trying again.",
+          )
+        : refused(
+            "Somebody publishes this stream already",
+            "Choose another name, or wait until they have finished.",
+          );
     case 429:
-      return { ...lost("Too many requests", "Waiting for as long as the server wants."), wait: retryAfter ?? 5 };
+      return {
+        ...lost("Too many requests", "Waiting for as long as the server wants."),
+        wait: retryAfter ?? 5,
+      };
     case 503:
       return lost("No place is free", `${detail} Trying again.`.trim());
     case 502:
@@ -88,7 +94,7 @@ export function explainCapture(error, source) {
     case "NotAllowedError":
       return source === "screen"
         ? "Sharing the screen was not permitted. Start again and choose what to share."
-        : "The camera or microphone is not permitted. Allow it beside the address of this page, then start again.";
+        : "The camera or microphone is not permitted. Allow it beside the address, then start again.";
     case "NotFoundError":
     case "OverconstrainedError":
       return "There is no camera or microphone. Connect one, switch the sound off, or take the test pattern.";
@@ -96,7 +102,7 @@ export function explainCapture(error, source) {
     case "AbortError":
       return `The ${thing} cannot be read. Another program may be using it: close that, then start again.`;
     case "InsecureContextError":
-      return "Browsers give camera and screen to pages over https or from localhost alone. The test pattern works.";
+      return "Browsers give cameras to pages by https or from localhost alone. The test pattern works.";
     default:
       return `The ${thing} cannot be used: ${error.message}`;
   }
