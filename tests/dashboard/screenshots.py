@@ -61,7 +61,9 @@ async def _take_token(page: Page, url: str, file: Path) -> None:
 
 def _past(_history: History, name: str) -> list[float]:
     """A quarter of an hour that has a story."""
-    return [_MOST[name] * (0.5 + 0.3 * at / KEPT + 0.15 * math.sin(at / 17 + len(name))) for at in range(KEPT)]
+    return [
+        _MOST[name] * (0.5 + 0.3 * at / KEPT + 0.15 * math.sin(at / 17 + len(name))) for at in range(KEPT)
+    ]
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ _PREFIX = "/live"
 #: Of a stream that is published, and was recorded; it stands for all that is odd.
 ODD = '<b>it\'s<b> 100% \u202e"odd" &amp; {{ 7 * 7 }}'
 #: Of a node that is down, which the overview tells of.
-ALIAS = "\"><img src=x onerror=alert(1)>"
+ALIAS = '"><img src=x onerror=alert(1)>'
 _PROVIDER = "<b>cloud<b>"
 _HOUR = 3600
 
@@ -74,8 +74,6 @@ PAGES = {
     "tokens": f"tokens/?stream={_odd}",
     "error": "nowhere",
 }
-
-
 
 
 @asynccontextmanager
@@ -115,8 +113,16 @@ async def stage(folder: Path, names: Sequence[str] = ()) -> AsyncIterator[str]:
             record_sync=RecordSync(enabled=True),
             extra_ice=ExtraIce(
                 providers={
-                    "coturn": {"secret": "s" * 32, "urls": ["turn:turn.example.com", "stun:turn.example.com"]},
-                    _PROVIDER: {"provider": "cloudflare", "key_id": "key", "api_token": "token", "api_base": ice},
+                    "coturn": {
+                        "secret": "s" * 32,
+                        "urls": ["turn:turn.example.com", "stun:turn.example.com"],
+                    },
+                    _PROVIDER: {
+                        "provider": "cloudflare",
+                        "key_id": "key",
+                        "api_token": "token",
+                        "api_base": ice,
+                    },
                 }
             ),
         )
@@ -142,7 +148,10 @@ async def _keep(nodes: list[FakeNode]) -> None:
 def _first(names: Sequence[str]) -> bytes:
     """All streams have their publisher here; the first is pushed on."""
     ago = int((time.time() - 30 * _HOUR) * 1000)
-    pushed = {"targetUrl": "http://n1.example/whip/cam-1", "sessionUrl": "http://n1.example/session/cam-1/end"}
+    pushed = {
+        "targetUrl": "http://n1.example/whip/cam-1",
+        "sessionUrl": "http://n1.example/session/cam-1/end",
+    }
     shared = {"codecs": [{"kind": "video", "codec": "H264"}, {"kind": "audio", "codec": "opus"}]}
     told = []
     for at, name in enumerate(names):
@@ -150,7 +159,9 @@ def _first(names: Sequence[str]) -> bytes:
         if not at:
             viewers.append(_session("feed", 2.4e6, cascade=pushed))
         rates = {"publish": {"bitrate": 2.4e6}, "subscribe": {"bitrate": 2.4e6 * len(viewers)}}
-        told.append(stream(name, [_session("publisher", 2.4e6)], viewers, createdAt=ago, stats=rates, **shared))
+        told.append(
+            stream(name, [_session("publisher", 2.4e6)], viewers, createdAt=ago, stats=rates, **shared)
+        )
     told.append(stream("doorbell", createdAt=ago, onDemand=True))
     return body(*told)
 
@@ -178,7 +189,9 @@ async def _record(url: str, names: Sequence[str]) -> None:
     async with open_database(url) as database:
         index = Index(database)
         for name in names:
-            starts = [noon + day * 24 * _HOUR + hour * _HOUR for day in (-15, -9, -2, 0) for hour in (0, 2, 5)]
+            starts = [
+                noon + day * 24 * _HOUR + hour * _HOUR for day in (-15, -9, -2, 0) for hour in (0, 2, 5)
+            ]
             await index.put("eu-1", [_recorded(name, start) for start in starts])
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 _AXE = Path(__file__).parent.parent / "browser/node_modules/axe-core/axe.min.js"
 #: They do harm where a script forgets what they are.
 HOSTILE = [
-    name for name in NAMES if set(name) & set("<\"%:\u202e") and name not in ("100%",) or len(name) == 255
+    name for name in NAMES if (set(name) & set('<"%:\u202e') and name not in ("100%",)) or len(name) == 255
 ]
 
 
