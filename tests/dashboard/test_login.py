@@ -1,5 +1,7 @@
 """Logging in and out by forms."""
 
+import re
+
 import pytest
 
 from auth.asking import bearer
@@ -77,11 +79,39 @@ async def test_a_form_that_is_not_well_formed_is_refused(body: bytes, status: in
             assert response.status == status
 
 
-async def test_where_there_is_no_account_the_login_says_how_to_add_one() -> None:
-    async with browsing(auth=Auth(tokens=(Secret("a-static-token"),))) as client:
-        page = await get(client, "login")
+async def test_where_there_is_no_account_one_logs_in_with_a_token() -> None:
+    async with browsing(auth=Auth(tokens=(Secret("t0ken"),))) as client:
+        page = await get(client, "login?next=/nodes/")
+        assert 'name="password"' not in page.text
         assert "[[auth.accounts]]" in page.text
-        assert "<form" not in page.text
+        wrong = await post(client, "login", token="wrong", next="/nodes/")
+        assert wrong.status == 401
+        assert "Set-Cookie" not in wrong.headers
+        assert 'role="alert"' in wrong.text
+        assert (await get(client, "nodes/")).status == 303
+        answer = await post(client, "login", token=" t0ken ", next="/nodes/")
+        assert (answer.status, answer.headers["Location"]) == (303, "./nodes/")
+        assert "HttpOnly; SameSite=Strict" in answer.headers["Set-Cookie"]
+        assert (await get(client, "nodes/")).status == 200
+
+
+async def test_a_token_for_one_stream_leads_to_its_page_and_lasts_as_long_as_it() -> None:
+    token = bearer("a b", 4, seconds=600)["Authorization"].partition(" ")[2]
+    async with browsing(auth=CLOSED) as client:
+        answer = await post(client, "login", token=token)
+        assert (answer.status, answer.headers["Location"]) == (303, "./streams/a%20b")
+        (life,) = re.findall(r"Max-Age=(\d+)", answer.headers["Set-Cookie"])
+        assert 0 < int(life) <= 600
+        assert (await get(client, "streams/a%20b")).status == 200
+        assert (await get(client, "nodes/")).status == 403
+
+
+async def test_a_token_that_no_cookie_can_hold_is_refused_in_words() -> None:
+    async with browsing(auth=Auth(tokens=(Secret("semi;colon"),))) as client:
+        answer = await post(client, "login", token="semi;colon")
+        assert answer.status == 401
+        assert "no cookie can" in answer.text
+        assert "semi;colon" not in answer.text
 
 
 async def test_with_a_token_in_the_header_nobody_needs_to_log_in() -> None:

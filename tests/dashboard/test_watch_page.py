@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, Response, Route, expect
 from auth.issuing import SECRET, compact, hs256
 from liveman import create_app
 from liveman.access import PUBLISH, SUBSCRIBE
-from liveman.config import Auth, Cluster, Liveion, NodeConfig, Secret
+from liveman.config import Account, Auth, Cluster, Liveion, NodeConfig, Secret
 from liveman.demo.client import publish
 from liveman.demo.nodes import buildin_nodes
 from liveman.demo.pictures import MovingPicture
@@ -76,7 +76,10 @@ async def test_what_one_page_publishes_another_shows(
     name = quote(ODD, safe="")
 
     async def leaves() -> int:
-        return sum(" status=204" in line for line in caplog.messages if line.startswith("DELETE "))
+        return sum(line.startswith("DELETE ") for line in caplog.messages)
+
+    async def both_have_left() -> bool:
+        return await leaves() == 2
 
     async with (
         mounted() as url,
@@ -97,13 +100,13 @@ async def test_what_one_page_publishes_another_shows(
         shared = await publisher.get_by_label("To watch").input_value()
         assert shared == f"{url}/watch/{name}".replace("'", "%27")
 
-        assert await sessions(url, "subscribe") == 1
-        await viewer.goto("about:blank")
-        await until(leaves)
-        await until(lambda: is_none(sessions(url, "subscribe")))
+        assert await sessions(url, "publish") == await sessions(url, "subscribe") == 1
         await publisher.get_by_role("button", name="Stop").click()
+        await until(leaves)
         await until(lambda: is_none(sessions(url, "publish")))
-        assert await leaves() == 2
+        await says(viewer, "Nothing arrives")
+        await viewer.goto("about:blank")
+        await until(both_have_left)
 
 
 async def is_none(counting: Coroutine[Any, Any, int]) -> bool:
@@ -202,6 +205,23 @@ async def test_a_token_in_the_fragment_opens_the_stream_and_goes_nowhere_else(
     assert f"{url}/session/cam/" in " ".join(asked)
     assert not [each for each in asked if good in each.partition("#")[0]]
     assert good not in caplog.text and "/watch/cam" in caplog.text
+
+
+async def test_who_logs_in_publishes_and_watches_without_a_token(browser: Browser) -> None:
+    """From the page that wants a token there is a way to the login and back."""
+    auth = Auth(accounts=(Account("ann", Secret("her password")),))
+    async with mounted(auth=auth) as url, new_page(browser, f"{url}/publish/cam") as page:
+        await page.get_by_role("button", name="Start").click()
+        await says(page, "A token is needed")
+        await page.get_by_role("link", name="Log in").click()
+        await page.get_by_label("Name").fill("ann")
+        await page.get_by_label("Password").fill("her password")
+        await page.get_by_role("button", name="Log in").click()
+        await page.wait_for_url("**/publish/cam")
+        await start(page)
+        viewer = await page.context.new_page()
+        await viewer.goto(f"{url}/watch/cam")
+        await playing(viewer)
 
 
 async def test_another_sites_frame_plays_silently_until_somebody_wants_sound(browser: Browser) -> None:

@@ -303,7 +303,7 @@ async def test_nothing_is_left_of_a_storm(
             await nothing_is_left(here, nodes)
             await both_sides_agree(here, files)
         assert await settled() == tasks
-        assert not of_the_tunnel()
+        await holds(lambda: not of_the_tunnel())
         await holds(lambda: [agent.open_files() for agent in here.agents] == files)
     ours = [each for each in caplog.records if each.name.startswith(("liveman", "asyncio"))]
     assert not [each.getMessage() for each in ours if each.levelno >= logging.ERROR]

@@ -242,7 +242,11 @@ async def test_what_an_agent_tells_of_its_streams_counts_at_once(broker: Mosquit
         side.broker.publish("test/edge-7/-/x/streams", listed)
         await until(seen)
         assert (await rows(url))["edge-7"]["publishers"] == 1
-        assert (await rows(url))["edge-7"]["net4mqtt"]["reported_at"] > 1_700_000_000
+
+        async def told() -> bool:
+            return ((await rows(url))["edge-7"]["net4mqtt"]["reported_at"] or 0) > 1_700_000_000
+
+        await until(told)
         for garbage in (b"", b"[", b'{"id":1}', b"\xff" * 20_000):
             side.broker.publish("test/edge-7/-/x/streams", garbage)
         side.broker.publish("test/edge-7/-/x/streams", b"[]")

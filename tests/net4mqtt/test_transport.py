@@ -271,7 +271,7 @@ async def test_an_echo_that_stays_out_means_that_messages_were_lost(monkeypatch:
     side.begin(other, "2", "other").write(b"x")
     transport.write(bytes(2 * MOST * MAX_PAYLOAD))
     await holds(lambda: calls.calls[-1] == ("lost", ConnectionResetError))
-    assert side.sent[-1] == ("out1", b"")
+    assert ("out1", b"") in side.sent
     assert other.calls == ["made"]
     side.begin(Calls(), "3").write(b"fresh")
     assert side.sent[-1] == ("out3", b"fresh")

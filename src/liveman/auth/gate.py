@@ -96,6 +96,10 @@ class Gate:
                 self.failures.give_back(who)
         return right
 
+    async def shown_by(self, token: str) -> Identity:
+        """Whose token this is. Raises NotAuthenticated."""
+        return self._unless_revoked(await self.tokens.identify(token))
+
     async def admit(self, inbound: Inbound, action: Action) -> "Seat":
         """Let somebody publish or subscribe: the caller `leave`s the seat in the end, whatever comes of it.
 

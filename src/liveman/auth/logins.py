@@ -1,5 +1,6 @@
 """Logging in and out, whichever page or program asks for it."""
 
+import re
 import time
 
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
@@ -10,7 +11,10 @@ from liveman.errors import NotAuthenticated
 from liveman.forwarded import client_of
 from liveman.inbound import Inbound
 
-__all__ = ["ALL", "LOGIN_SECONDS", "log_in", "log_out"]
+__all__ = ["ALL", "LOGIN_SECONDS", "log_in", "log_in_by_token", "log_out"]
+
+#: RFC 6265, section 4.1.1.
+_NOT_IN_COOKIES = re.compile(r"[^!#-+\--:<-\[\]-~]")
 
 ALL = MANAGE | PUBLISH | SUBSCRIBE
 LOGIN_SECONDS = 86_400
@@ -34,6 +38,25 @@ async def log_in(gate: Gate, inbound: Inbound, username: str, password: str) -> 
     token = gate.tokens.make(stream="*", mode=ALL, expires_at=time.time() + LOGIN_SECONDS, subject=username)
     scheme = client_of(inbound, gate.trusted).scheme
     return token, cookie(token, scheme=scheme, seconds=LOGIN_SECONDS)
+
+
+async def log_in_by_token(gate: Gate, inbound: Inbound, token: str) -> tuple[Identity, str]:
+    """Whose token it is, and the Set-Cookie field that keeps the token in a browser, until it expires.
+
+    Raises NotAuthenticated.
+    """
+    inbound.identity = Identity("nobody")
+    try:
+        identity = inbound.identity = await gate.shown_by(token)
+    except NotAuthenticated:
+        audit(inbound, "login failed")
+        raise
+    if _NOT_IN_COOKIES.search(token):
+        raise NotAuthenticated("This token holds a character that no cookie can; log in with another one.")
+    audit(inbound, "login")
+    left = LOGIN_SECONDS if identity.expires_at is None else int(identity.expires_at - time.time())
+    scheme = client_of(inbound, gate.trusted).scheme
+    return identity, cookie(token, scheme=scheme, seconds=max(1, min(left, LOGIN_SECONDS)))
 
 
 def log_out(gate: Gate, inbound: Inbound) -> str:

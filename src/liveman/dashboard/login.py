@@ -1,9 +1,11 @@
 """Logging in and out by forms, which work without scripts."""
 
+from urllib.parse import quote
+
 from aiohttp import web
 
-from liveman.access import OPEN
-from liveman.auth.logins import log_in, log_out
+from liveman.access import OPEN, Identity
+from liveman.auth.logins import log_in, log_in_by_token, log_out
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, Pages, View, place
 from liveman.errors import BadPath, LivemanError, NotAllowed
@@ -33,8 +35,13 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
         gate.count(inbound)
         fields = await read_form(request)
         following = own_page(fields.get("next", ""))
+        token = fields.get("token", "").strip()
         try:
-            _, kept = await log_in(gate, inbound, fields.get("username", ""), fields.get("password", ""))
+            if token:
+                identity, kept = await log_in_by_token(gate, inbound, token)
+                following = _home(following, identity)
+            else:
+                _, kept = await log_in(gate, inbound, fields.get("username", ""), fields.get("password", ""))
         except LivemanError as error:
             response = pages.response(_form(following, error), asked)
             response.headers.update(error.headers)
@@ -64,6 +71,13 @@ def own_page(text: str) -> str:
     except BadPath:
         return "/"
     return text
+
+
+def _home(following: str, identity: Identity) -> str:
+    """Who may see one stream alone has the overview's place there."""
+    if following != "/" or identity.stream == "*":
+        return following
+    return f"/streams/{quote(identity.stream, safe='')}"
 
 
 def _form(following: str, error: LivemanError | None = None) -> View:

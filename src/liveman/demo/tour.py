@@ -69,7 +69,8 @@ async def _tour(
 def _guide(url: str, say: Say) -> None:
     say("")
     say(f"In a browser       {url}/")
-    say(f"Watch it     WHEP  {url}/whep/{STREAM}")
+    say(f"Watch it           {url}/watch/{STREAM}")
+    say(f"             WHEP  {url}/whep/{STREAM}")
     say(f"Publish      WHIP  {url}/whip/NAME")
     say(f"The nodes          {url}/api/nodes/")
     say(f"The streams        {url}/api/streams/")

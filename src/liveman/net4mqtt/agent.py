@@ -83,13 +83,15 @@ class Agent:
         self._carrier.flush()
 
     def received(self, topic: str, payload: bytes, retained: bool) -> None:
-        if retained or self._carrier.received(topic, payload) or not payload:
+        if retained or self._carrier.received(topic, payload):
             return
         meaning = parse_topic(topic, self._prefix)
         if meaning and meaning.label == "iw":
             self._carrier.marked(meaning.local, meaning.protocol, payload)
         elif meaning and meaning.src:
-            self._open(topic, meaning, payload)
+            if payload:
+                self._open(topic, meaning, payload)
+            self._carrier.came(meaning.local)
 
     def _open(self, topic: str, meaning: Topic, payload: bytes) -> None:
         """A message has come on a new topic."""

@@ -9,7 +9,7 @@ from liveman.logs import get_logger
 from liveman.net4mqtt.slots import Slots
 from liveman.net4mqtt.transport import TunnelTransport
 from liveman.net4mqtt.tunnel import Tunnels
-from liveman.net4mqtt.window import Window
+from liveman.net4mqtt.window import LOST, Tally, Window
 
 __all__ = ["Carrier"]
 
@@ -18,10 +18,14 @@ log = get_logger("liveman.net4mqtt")
 #: How long messages of a closed connection may still arrive, seconds, and how many such are remembered.
 _LATE_SECONDS = 3.0
 _LATE = 4096
+#: How often it is looked what has come of the marks that were sent.
+_LOOK_SECONDS = 0.5
 #: How long a peer may take to send the first mark back before it counts as one that never does.
 _ANSWER_SECONDS = 1.0
-#: After so long messages to a peer, or its echo, must have been lost.
+#: After so long all that is on its way to a peer, or its echo, must have been lost.
 _LOST_SECONDS = 5.0
+#: How much later than its mark a message may come.
+_MISSING_SECONDS = 2.0
 
 
 class Carrier:
@@ -50,7 +54,8 @@ class Carrier:
         self._peers: Counter[str] = Counter()
         self._windows: dict[str, Window] = {}
         self._waiting: set[TunnelTransport] = set()
-        self._late: OrderedDict[str, float] = OrderedDict()
+        self._tallies: dict[str, Tally] = {}
+        self._late: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._transports)
@@ -66,6 +71,7 @@ class Carrier:
         tunnel = self._tunnels.open((peer, leaving), known=known)
         transport = self._transports[arriving] = TunnelTransport(self, arriving, tunnel, protocol)
         self._peers[peer] += 1
+        self._tallies.setdefault(peer, Tally())
         self._late.pop(arriving, None)
         protocol.connection_made(transport)
         return transport
@@ -80,17 +86,30 @@ class Carrier:
     def received(self, arriving: str, payload: bytes) -> bool:
         """Whether a message was for a connection that is, or was until a moment ago."""
         if transport := self._transports.get(arriving):
+            self.came(transport.peer)
             transport.arrived(payload)
             return True
-        return self._late.get(arriving, 0.0) > self.now()
+        until, peer = self._late.get(arriving, (0.0, ""))
+        if until > self.now():
+            self.came(peer)
+            return True
+        return False
+
+    def came(self, peer: str) -> None:
+        """A message of a peer has come, though for no connection that is known any more, or yet."""
+        if tally := self._tallies.get(peer):
+            tally.came()
 
     def marked(self, peer: str, kind: str, payload: bytes) -> None:
         """A mark, or an echo of ours, came from a peer."""
+        if not re.fullmatch(rb"[0-9]{1,18}", payload):
+            return
         if kind == "mark":
             self._publish(self._mark_topic(peer, "echo"), payload)
-        elif (
-            kind == "echo" and (window := self._windows.get(peer)) and re.fullmatch(rb"[0-9]{1,18}", payload)
-        ):
+            self._compare(peer, int(payload))
+        elif kind == "echo" and int(payload) == LOST:
+            self._give_up(peer)
+        elif kind == "echo" and (window := self._windows.get(peer)):
             window.echo(int(payload))
             self.flush()
 
@@ -99,6 +118,10 @@ class Carrier:
         lost = [each for each in self._transports.values() if peer in (None, each.peer)]
         for transport in lost:
             transport.lost(ConnectionResetError(reason))
+        if peer is None:
+            self._tallies.clear()
+        else:
+            self._tallies.pop(peer, None)
         return [transport.leaving for transport in lost if transport.known]
 
     def flush(self) -> None:
@@ -120,21 +143,54 @@ class Carrier:
     def _count(self, peer: str) -> None:
         if not self._peers[peer] or not self._marks():
             return
-        window = self._windows.setdefault(peer, Window())
-        mark = window.sent()
+        window = self._windows.get(peer)
+        if window is None:
+            window = self._windows[peer] = Window()
+            self._loop.call_later(_LOOK_SECONDS, self._look, peer, window, 0, 0.0)
+        self._mark(peer, window.sent())
+
+    def _mark(self, peer: str, mark: int | None) -> None:
         if mark is not None:
             self._publish(self._mark_topic(peer, "mark"), b"%d" % mark)
-        if not window.open:
-            patience = _LOST_SECONDS if window.answers else _ANSWER_SECONDS
-            self._loop.call_later(patience, self._give_up, peer, window, window.echoed)
 
-    def _give_up(self, peer: str, window: Window, echoed: int) -> None:
-        """If a window is still as it was when it closed."""
-        if self._windows.get(peer) is not window or window.open or window.echoed != echoed:
+    def _look(self, peer: str, window: Window, awaited: int, waited: float) -> None:
+        """Now and then, as long as there are connections. ``awaited``: the mark that was the last to be sent
+        when this looked before; ``waited``: how long the peer has sent nothing back by then."""
+        if self._windows.get(peer) is not window:
             return
-        if window.answers is None:
+        back = window.echoed >= awaited
+        waited = 0.0 if back or window.answers is False else waited + _LOOK_SECONDS
+        if window.answers is None and waited >= _ANSWER_SECONDS:
             window.answers = False
             self.flush()
+        elif waited >= _LOST_SECONDS and not window.open:
+            self._give_up(peer)
+            return
+        self._mark(peer, window.rest())
+        awaited = window.marked if back else awaited
+        self._loop.call_later(_LOOK_SECONDS, self._look, peer, window, awaited, waited)
+
+    def _compare(self, peer: str, mark: int) -> None:
+        """What has come with what was sent. There may be no connection: if it was the first message of one
+        that is lost."""
+        tally = self._tallies.get(peer) or Tally()
+        tally.mark(mark)
+        if tally.missing and len(self._tallies) < _LATE:
+            self._tallies[peer] = tally
+            self._loop.call_later(_MISSING_SECONDS, self._look_for_missing, peer, tally)
+
+    def _look_for_missing(self, peer: str, tally: Tally) -> None:
+        if self._tallies.get(peer) is not tally:
+            return
+        if tally.missing:
+            self._publish(self._mark_topic(peer, "echo"), b"%d" % LOST)
+            self._give_up(peer)
+            self._tallies.pop(peer, None)
+        elif not self._peers[peer]:
+            del self._tallies[peer]
+
+    def _give_up(self, peer: str) -> None:
+        if not self._peers[peer]:
             return
         log.warning("messages were lost on the way, connections are closed", peer=peer)
         for topic in self.lose("messages were lost on the way", peer):
@@ -159,6 +215,8 @@ class Carrier:
         if not self._peers[transport.peer]:
             del self._peers[transport.peer]
             self._windows.pop(transport.peer, None)
-        self._late[transport.arriving] = self.now() + _LATE_SECONDS
+            if not self._tallies[transport.peer].missing:
+                del self._tallies[transport.peer]
+        self._late[transport.arriving] = self.now() + _LATE_SECONDS, transport.peer
         if len(self._late) > _LATE:
             self._late.popitem(last=False)

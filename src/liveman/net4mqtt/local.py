@@ -176,7 +176,9 @@ class Local:
                 self._reports.report(meaning.agent, payload)
         elif meaning.label == "ow":
             self._carrier.marked(meaning.agent, meaning.protocol, payload)
-        elif payload and not (meaning.src or "").startswith(f"{self._source}:"):
+        elif (meaning.src or "").startswith(f"{self._source}:"):
+            self._carrier.came(meaning.agent)
+        elif payload:
             self._foreign(meaning.agent)
 
     def _presence(self, agent: str, online: bool, retained: bool) -> None:

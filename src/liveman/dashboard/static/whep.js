@@ -10,9 +10,10 @@ import { ask } from "./signalling.js";
 import { Steady } from "./steady.js";
 import { Lost } from "./words.js";
 
-/** So long without a byte is told, and then taken for the end. */
+/** So long without a byte is told. */
 const QUIET_SECONDS = 3;
-const SILENT_SECONDS = 15;
+/** And then taken for the end; where nothing ever came, another connection waits for longer. */
+const SILENT_SECONDS = [15, 120];
 
 /**
  * @param {object} how
@@ -25,6 +26,7 @@ const SILENT_SECONDS = 15;
  */
 export function watch({ onMedia, onStats = () => {}, onLayers = () => {}, ...where }) {
   let quiet;
+  let patience = SILENT_SECONDS[0];
   const steady = new Steady({
     ...where,
     kind: "whep",
@@ -60,7 +62,8 @@ export function watch({ onMedia, onStats = () => {}, onLayers = () => {}, ...whe
           text: "The publisher has paused or left. It goes on here by itself.",
           again: false,
         });
-      } else if (quiet.seconds >= SILENT_SECONDS) {
+      } else if (quiet.seconds >= patience) {
+        patience = bytes ? SILENT_SECONDS[0] : Math.min(SILENT_SECONDS[1], patience * 2);
         throw new Lost();
       } else if (quiet.seconds === 0) {
         steady.tell({ is: "live", title: "Live", text: "", again: false });
