@@ -18,7 +18,8 @@ from playwright.async_api import Browser, async_playwright
 PAINT_MS = 500.0
 UPDATE_MS = 50.0
 CHROMIUM = "/usr/bin/chromium"
-PAGES = ["", "nodes/?sort=-viewers", "streams/?sort=-viewers"]
+#: The streams that change, one of each node.
+PAGES = ["", "nodes/?sort=-viewers", "streams/?q=-0"]
 PAINTS = 5
 #: What the browser's main thread has done so far, seconds.
 TASKS = "TaskDuration"
