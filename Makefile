@@ -8,7 +8,7 @@ DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster chromiu
 BROWSER := tests/browser/node_modules/.package-lock.json
 # What the dashboard takes from npm: bundled, and kept out of git.
 BUNDLE := src/liveman/dashboard/static/dash.js
-BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster mosquitto:mosquitto
+BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster chromium:chromium mosquitto:mosquitto
 
 .PHONY: install dashboard demo wheel screenshots test test-long check bench clean
 
@@ -62,7 +62,7 @@ check: install
 
 bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
-	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice net4mqtt dashboard; do \
+	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice net4mqtt dashboard browsing; do \
 	  echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || missed="$$missed $$each"; \
 	done; [ -z "$$missed" ] || { echo "Not as wanted:$$missed"; exit 1; }
 
