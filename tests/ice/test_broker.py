@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -180,7 +181,7 @@ async def test_a_provider_that_raises_is_named_and_skipped(
 
 
 @pytest.mark.parametrize("kind", [Provider, Immediate])
-@pytest.mark.parametrize("rubbish", RUBBISH, ids=repr)
+@pytest.mark.parametrize("rubbish", RUBBISH, ids=lambda rubbish: re.sub(" at 0x.*", "", repr(rubbish)))
 async def test_a_provider_that_gives_rubbish_is_named_and_skipped(
     rubbish: Any, kind: type[Provider], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -434,7 +435,11 @@ async def test_leaving_ends_the_leases_that_are_under_way() -> None:
 
 
 @pytest.mark.parametrize("kind", [Provider, Immediate])
-@pytest.mark.parametrize("expires_at", [time.time() - 1, 0, -1.0, math.nan, -math.inf])
+@pytest.mark.parametrize(
+    "expires_at",
+    [time.time() - 1, 0, -1.0, math.nan, -math.inf],
+    ids=["just now", "0", "below 0", "no number", "ever"],
+)
 async def test_a_lease_that_has_expired_is_never_handed_out(
     expires_at: float, kind: type[Provider], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -109,17 +109,21 @@ class Scene:
     unsure: set[str] = field(factory=set)
     """Streams of offers whose answers got lost: what the node made of them, nobody can know."""
     bodies: Counter[str] = field(factory=Counter)
+    calm: bool = True
+    """Whether nothing has happened since service was back."""
 
     # What happens.
 
     async def storm(self) -> None:
         for number in range(EVENTS):
             event = (self.kill_broker, self.freeze_broker, self.kill_agent, self.freeze_agent)[number % 4]
+            self.calm = False
             await event()
             since = time.monotonic()
             async with asyncio.timeout(BACK_SECONDS):
                 for agent in self.agents:
                     await self.serves(agent.alias, f"back-{number}-{agent.alias}")
+            self.calm = True
             self.done[-1] += f", back after {time.monotonic() - since:.1f} s"
             await asyncio.sleep(self.chance.uniform(0.1, 1.0))
 
@@ -173,9 +177,7 @@ class Scene:
                 turn += 1
                 stream = f"s{number}-{turn}"
                 if chance.random() < 0.1:
-                    path, after = f"/whip/{stream}?{nodes}", chance.uniform(0, 0.02)
-                    if made := await hang_up(self.url, path, self.offers[0], after):
-                        await self.delete(client, made)
+                    await self.leave(client, stream, nodes, chance.uniform(0, 0.02))
                     continue
                 status, publisher = await self.post(client, f"/whip/{stream}?{nodes}", self.offers[0])
                 if status != 201:
@@ -185,6 +187,16 @@ class Scene:
                 if status == 201:
                     await self.delete(client, viewer)
                 await self.delete(client, publisher)
+
+    async def leave(self, client: ClientSession, stream: str, nodes: str, after: float) -> None:
+        """Hang up. Liveman ends the session then, unless it never hears of it either."""
+        calm, number = self.calm, len(self.done)
+        if made := await hang_up(self.url, f"/whip/{stream}?{nodes}", self.offers[0], after):
+            await self.delete(client, made)
+            return
+        await asyncio.sleep(0.5)
+        if not (calm and self.calm and number == len(self.done)):
+            self.unsure.add(stream)
 
     async def post(self, client: ClientSession, path: str, offer: str) -> tuple[int | str, str]:
         status, location = await ask(client, self.record, "POST", path, offer)
@@ -337,12 +349,18 @@ async def nothing_is_left(here: Scene, nodes: list[str]) -> None:
         return {stream["id"] for streams in said for stream in streams if live_sessions([stream])}
 
     async def sure_ones_gone() -> bool:
-        return await left() <= here.unsure
+        nonlocal sure
+        sure = await left() - here.unsure
+        return not sure
 
     async def all_gone() -> bool:
         return not await left() and await get_json(f"{here.url}/api/streams/") == []
 
-    await until(sure_ones_gone, 5)
+    sure: set[str] = set()
+    try:
+        await until(sure_ones_gone, 5)
+    except AssertionError:
+        raise AssertionError(f"{sure} were left, {here}") from None
     await until(all_gone, 45)
 
 

@@ -190,6 +190,7 @@ class Local:
         elif known and not retained:
             # It has not been missed, but one that announces itself anew has forgotten its connections.
             self._carrier.lose("the agent has begun anew", agent)
+            self._tell("an agent announces itself that is there: are there two of one alias?", agent=agent)
         if online and (known or len(self._agents) < _MOST_AGENTS):
             self._agents[agent.lower()] = agent
             self._reports.appear(agent)
