@@ -206,7 +206,7 @@ async def test_one_who_has_a_token_in_the_fragment_plays_without_sending_it_in_a
 
 
 async def test_shared_links_of_the_original_play(browser: Browser, recorded: Recorded) -> None:
-    async with tab(browser, recorded.url, "/login", cookie=token("*", 4)) as shown:
+    async with tab(browser, recorded.url, "/publish/", cookie=token("*", 4)) as shown:
         for form in ("{path}", "/api/record/object/{path}", "{url}/api/record/object/{path}"):
             manifest = form.format(path=recorded.row["mpd_path"], url=recorded.url)
             await shown.page.goto(f"{recorded.url}/tools/dash.html?mpd={quote(manifest, safe='')}")
@@ -217,7 +217,7 @@ async def test_shared_links_of_the_original_play(browser: Browser, recorded: Rec
 async def test_a_recording_plays_below_a_prefix(browser: Browser, recorded: Recorded, tmp_path: Path) -> None:
     host = web.Application()
     host.add_subapp("/live", create_app(config(tmp_path, FsStorage(root=str(recorded.folder)))))
-    async with serving(host, "127.0.0.1:0") as url, tab(browser, url, "/live/login") as shown:
+    async with serving(host, "127.0.0.1:0") as url, tab(browser, url, "/live/publish/") as shown:
         for form in ("{path}", "/live/api/record/object/{path}"):
             manifest = quote(form.format(path=recorded.row["mpd_path"]), safe="")
             await shown.page.goto(f"{url}/live/play?mpd={manifest}#token={token('*')}")
@@ -242,7 +242,7 @@ async def test_what_cannot_be_played_is_said_in_words(browser: Browser, recorded
     """And what is not ours is not asked for."""
     async with (
         faulty(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as elsewhere,
-        tab(browser, recorded.url, "/login", cookie=token("*", 7)) as shown,
+        tab(browser, recorded.url, "/publish/", cookie=token("*", 7)) as shown,
     ):
         for mpd, words in UNPLAYABLE:
             mpd = quote(mpd.format(foreign=elsewhere.url, host=urlsplit(elsewhere.url).netloc), safe="")
