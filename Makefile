@@ -48,7 +48,7 @@ screenshots: install $(BUNDLE)
 
 test: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 4 --dist loadfile
 
 test-long: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)

@@ -25,7 +25,7 @@ __all__ = ["Objects"]
 _MANIFEST_BYTES = 16 * 1024 * 1024
 #: A manifest that does not end as one is being written, if it was touched within so many seconds.
 _FRESH_SECONDS = 2.0
-_TRIES, _PAUSE_SECONDS = 10, 0.02
+_TRIES, _PAUSE_SECONDS = 50, 0.02
 
 _CONDITIONS = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
 
