@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from aiohttp import ClientSession, web
 from attrs import frozen
 from playwright.async_api import BrowserContext, Page, expect
@@ -25,6 +26,7 @@ from liveman.config import (
     RecordSync,
     Secret,
 )
+from liveman.dashboard import live
 from liveman.demo.nodes import buildin_nodes
 from liveman.server import serving
 from support.link import Link
@@ -67,8 +69,10 @@ async def place(folder: Path) -> AsyncIterator[Place]:
         yield Place(f"http://127.0.0.1:{link.port}/live/", late[0].url, folder / "storage", link)
 
 
-async def test_all_of_it(tmp_path: Path) -> None:
+async def test_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Log in, add a node, publish, watch, record, play, give a token, drain, lose the connection and the login."""
+    monkeypatch.setattr(live, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(live, "WAIT_SECONDS", 0.2)
     wrong: list[str] = []
     async with place(tmp_path) as at, camera_browser() as browser:
 
@@ -107,6 +111,12 @@ async def test_all_of_it(tmp_path: Path) -> None:
     assert {name for name in asked if name} == {urlsplit(at.url).netloc}
 
 
+async def does(page: Page, button: str) -> None:
+    """Something that loads the page again."""
+    async with page.expect_navigation():
+        await page.get_by_role("button", name=button, exact=True).click()
+
+
 async def log_in(page: Page, back: str) -> None:
     await page.get_by_label("Name").fill("ann")
     await page.get_by_label("Password").fill("her password")
@@ -120,7 +130,7 @@ async def add_a_node(page: Page, at: Place) -> None:
     await page.get_by_label("Alias").fill("eu-9")
     await page.get_by_label("URL").fill(at.late)
     await page.get_by_label("Publishers", exact=True).fill("5")
-    await page.get_by_role("button", name="Add node").click()
+    await does(page, "Add node")
     await expect(page.get_by_role("row", name="eu-9")).to_contain_text("0 of 5")
     await expect(page.get_by_role("row", name="eu-9")).to_contain_text("up")
 
@@ -135,14 +145,14 @@ async def record(page: Page, at: Place) -> None:
     """From the list of streams, where it appears, to a recording of some seconds."""
     await page.get_by_role("navigation", name="Main").get_by_role("link", name="Streams").click()
     await page.get_by_role("link", name="cam", exact=True).click()
-    await page.get_by_role("button", name="Record").click()
+    await does(page, "Record")
     await expect(page.get_by_text("recording", exact=True)).to_be_visible()
 
     async def some() -> bool:
         return len(list(at.recordings.glob("**/*.m4s"))) >= 4
 
     await until(some, within=30)
-    await page.get_by_role("button", name="Stop recording").click()
+    await does(page, "Stop recording")
     await expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()
 
 
@@ -174,14 +184,14 @@ async def drain(page: Page, at: Place, publisher: Page, viewers: list[Page]) -> 
     """Progress is shown, as it happens, until it is empty; then the node serves again."""
     await page.goto(f"{at.url}nodes/{BUILT_IN}")
     await page.get_by_text("Drain it").click()
-    await page.get_by_role("button", name="Drain", exact=True).click()
+    await does(page, "Drain")
     await expect(page.get_by_label("Drain", exact=True)).to_contain_text("Left: 1 publisher, 1 viewer")
     for each in viewers:
         await each.close()
     await expect(page.get_by_label("Drain", exact=True)).to_contain_text("Left: 1 publisher, 0 viewers")
     await publisher.get_by_role("button", name="Stop").click()
     await expect(page.get_by_label("Drain", exact=True)).to_contain_text("It is empty.")
-    await page.get_by_role("button", name="Put back into service").click()
+    await does(page, "Put back into service")
     await expect(page.get_by_label("Drain", exact=True)).not_to_be_visible()
 
 
