@@ -8,9 +8,9 @@ DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster chromiu
 BROWSER := tests/browser/node_modules/.package-lock.json
 # What the dashboard takes from npm: bundled, and kept out of git.
 BUNDLE := src/liveman/dashboard/static/dash.js
-BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster mosquitto:mosquitto
+BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster chromium:chromium mosquitto:mosquitto
 
-.PHONY: install dashboard demo wheel test test-long check bench clean
+.PHONY: install dashboard demo wheel screenshots test test-long check bench clean
 
 install: $(STAMP)
 
@@ -42,6 +42,10 @@ $(BROWSER): tests/browser/package-lock.json
 	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+screenshots: install $(BUNDLE)
+	@./.ci/packages chromium:chromium
+	PYTHONPATH=tests $(BIN)/python -m dashboard.screenshots
+
 test: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)
 	$(BIN)/python -m pytest -m "not long" -n auto --maxprocesses 4 --dist loadfile
@@ -58,7 +62,7 @@ check: install
 
 bench: install
 	@./.ci/packages $(BENCH_DEBIAN)
-	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice net4mqtt dashboard; do \
+	@missed=; for each in signalling latency streams lists idle placement index playback tokens auth snapshots cluster ice net4mqtt dashboard browsing; do \
 	  echo "== bench/$$each.py"; $(BIN)/python bench/$$each.py || missed="$$missed $$each"; \
 	done; [ -z "$$missed" ] || { echo "Not as wanted:$$missed"; exit 1; }
 

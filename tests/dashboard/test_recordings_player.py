@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, web
 from attrs import define, field
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from auth.issuing import SECRET, native
 from liveman import create_app
@@ -205,54 +205,58 @@ async def test_one_who_has_a_token_in_the_fragment_plays_without_sending_it_in_a
         assert not [each for each in shown.asked if secret in each.partition("#")[0]]
 
 
-@pytest.mark.parametrize("form", ["{path}", "/api/record/object/{path}", "{url}/api/record/object/{path}"])
-async def test_shared_links_of_the_original_play(browser: Browser, recorded: Recorded, form: str) -> None:
-    manifest = form.format(path=recorded.row["mpd_path"], url=recorded.url)
-    path = f"/tools/dash.html?mpd={quote(manifest, safe='')}"
-    async with tab(browser, recorded.url, path, cookie=token("*", 4)) as shown:
-        await shown.reaches(lambda s: s["at"] > 0.2 and s["pictures"] > 2)
+async def test_shared_links_of_the_original_play(browser: Browser, recorded: Recorded) -> None:
+    async with tab(browser, recorded.url, "/publish/", cookie=token("*", 4)) as shown:
+        for form in ("{path}", "/api/record/object/{path}", "{url}/api/record/object/{path}"):
+            manifest = form.format(path=recorded.row["mpd_path"], url=recorded.url)
+            await shown.page.goto(f"{recorded.url}/tools/dash.html?mpd={quote(manifest, safe='')}")
+            await shown.reaches(lambda s: s["at"] > 0.2 and s["pictures"] > 2)
         assert shown.complaints == []
 
 
-@pytest.mark.parametrize("form", ["{path}", "/live/api/record/object/{path}"])
-async def test_a_recording_plays_below_a_prefix(
-    browser: Browser, recorded: Recorded, tmp_path: Path, form: str
-) -> None:
+async def test_a_recording_plays_below_a_prefix(browser: Browser, recorded: Recorded, tmp_path: Path) -> None:
     host = web.Application()
     host.add_subapp("/live", create_app(config(tmp_path, FsStorage(root=str(recorded.folder)))))
-    path = f"/live/play?mpd={quote(form.format(path=recorded.row['mpd_path']), safe='')}#token={token('*')}"
-    async with serving(host, "127.0.0.1:0") as url, tab(browser, url, path) as shown:
-        await shown.reaches(lambda s: s["at"] > 0.2 and s["pictures"] > 2)
+    async with serving(host, "127.0.0.1:0") as url, tab(browser, url, "/live/publish/") as shown:
+        for form in ("{path}", "/live/api/record/object/{path}"):
+            manifest = quote(form.format(path=recorded.row["mpd_path"]), safe="")
+            await shown.page.goto(f"{url}/live/play?mpd={manifest}#token={token('*')}")
+            await shown.reaches(lambda s: s["at"] > 0.2 and s["pictures"] > 2)
         assert shown.complaints == []
 
 
-@pytest.mark.parametrize(
-    ("mpd", "cookie", "words"),
-    [
-        ("{foreign}/live/manifest.mpd", True, "this server alone"),
-        ("//{host}/api/record/object/live/manifest.mpd", True, "this server alone"),
-        ("javascript:alert(1)", True, "this server alone"),
-        ("/api/nodes/", True, "names no recording"),
-        ("../../../nodes", True, "names no recording"),
-        ("/api/record/object/%2e%2e/%2e%2e/nodes/", True, "names no recording"),
-        ("", True, "names no recording"),
-        ("nobody/manifest.mpd", True, "is not there"),
-        ("nobody/manifest.mpd", False, "log in"),
-    ],
-)
-async def test_what_cannot_be_played_is_said_in_words(
-    browser: Browser, recorded: Recorded, mpd: str, cookie: bool, words: str
-) -> None:
+#: What is asked for, and the words that it gets.
+UNPLAYABLE = [
+    ("{foreign}/live/manifest.mpd", "this server alone"),
+    ("//{host}/api/record/object/live/manifest.mpd", "this server alone"),
+    ("javascript:alert(1)", "this server alone"),
+    ("/api/nodes/", "names no recording"),
+    ("../../../nodes", "names no recording"),
+    ("/api/record/object/%2e%2e/%2e%2e/nodes/", "names no recording"),
+    ("", "names no recording"),
+    ("nobody/manifest.mpd", "is not there"),
+]
+
+
+async def test_what_cannot_be_played_is_said_in_words(browser: Browser, recorded: Recorded) -> None:
     """And what is not ours is not asked for."""
-    async with faulty(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as elsewhere:
-        mpd = mpd.format(foreign=elsewhere.url, host=urlsplit(elsewhere.url).netloc)
-        path = f"/play?mpd={quote(mpd, safe='')}"
-        async with tab(browser, recorded.url, path, cookie=token("*", 7) if cookie else "") as shown:
-            await shown.reaches(lambda s: words in s["why"])
-            login = shown.page.get_by_role("button", name="Log in")
-            assert await login.is_visible() is not cookie
-            assert elsewhere.heads == []
-            assert not [each for each in shown.asked if "/api/nodes" in each]
+    async with (
+        faulty(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as elsewhere,
+        tab(browser, recorded.url, "/publish/", cookie=token("*", 7)) as shown,
+    ):
+        for mpd, words in UNPLAYABLE:
+            mpd = quote(mpd.format(foreign=elsewhere.url, host=urlsplit(elsewhere.url).netloc), safe="")
+            await shown.page.goto(f"{recorded.url}/play?mpd={mpd}")
+            await expect(shown.page.locator("#why")).to_contain_text(words)
+            assert not await shown.page.get_by_role("button", name="Log in").is_visible()
+        assert elsewhere.heads == []
+        assert not [each for each in shown.asked if "/api/nodes" in each]
+
+
+async def test_who_is_not_known_is_led_to_the_login(browser: Browser, recorded: Recorded) -> None:
+    async with tab(browser, recorded.url, "/play?mpd=nobody%2Fmanifest.mpd") as shown:
+        await expect(shown.page.locator("#why")).to_contain_text("log in")
+        assert await shown.page.get_by_role("button", name="Log in").is_visible()
 
 
 async def test_a_stream_is_recorded_and_watched_from_its_page(browser: Browser, recorded: Recorded) -> None:

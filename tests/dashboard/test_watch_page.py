@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: HTML, quotes, an escape that is none, a right-to-left override, and a slash's look-alike.
 ODD = '<b>"it\'s" %41\u202e\u2215&amp;'
-CLOSED = Auth(secret=Secret(SECRET))
+CLOSED = Auth(secret=Secret(SECRET), accounts=(Account("ann", Secret("her password")),))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -52,14 +52,28 @@ async def mounted(**sections: Any) -> AsyncIterator[str]:
         yield f"{url}/live"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url() -> AsyncIterator[str]:
+    """One for all that use stream names of their own."""
+    async with mounted() as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def closed_url() -> AsyncIterator[str]:
+    """The same, where one must say who one is."""
+    async with mounted(auth=CLOSED) as url:
+        yield url
+
+
 async def start(page: Page) -> None:
     """Publish the camera."""
     await page.get_by_role("button", name="Start").click()
     await reaches(page, is_live)
 
 
-async def sessions(url: str, kind: str) -> int:
-    streams = await get_json(f"{url}/api/streams/")
+async def sessions(url: str, name: str, kind: str) -> int:
+    streams = [each for each in await get_json(f"{url}/api/streams/") if each["id"] == name]
     return sum(not each["leaveAt"] for stream in streams for each in stream[kind]["sessions"])
 
 
@@ -69,7 +83,7 @@ def token(stream: str, mode: int) -> str:
 
 
 async def test_what_one_page_publishes_another_shows(
-    browser: Browser, caplog: pytest.LogCaptureFixture
+    browser: Browser, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Under any name; and who leaves says so, so that nothing stays behind at the node."""
     caplog.set_level(logging.INFO, "liveman.access")
@@ -82,7 +96,6 @@ async def test_what_one_page_publishes_another_shows(
         return await leaves() == 2
 
     async with (
-        mounted() as url,
         new_page(browser, f"{url}/publish/{name}") as publisher,
         new_page(browser, f"{url}/watch/{name}") as viewer,
     ):
@@ -100,10 +113,10 @@ async def test_what_one_page_publishes_another_shows(
         shared = await publisher.get_by_label("To watch").input_value()
         assert shared == f"{url}/watch/{name}".replace("'", "%27")
 
-        assert await sessions(url, "publish") == await sessions(url, "subscribe") == 1
+        assert await sessions(url, ODD, "publish") == await sessions(url, ODD, "subscribe") == 1
         await publisher.get_by_role("button", name="Stop").click()
         await until(leaves)
-        await until(lambda: is_none(sessions(url, "publish")))
+        await until(lambda: is_none(sessions(url, ODD, "publish")))
         await says(viewer, "Nothing arrives")
         await viewer.goto("about:blank")
         await until(both_have_left)
@@ -123,9 +136,14 @@ NOTE_LIMITS = """
 """
 
 
-async def test_a_test_pattern_is_published_as_it_was_chosen(browser: Browser) -> None:
+async def test_a_test_pattern_is_published_as_it_was_chosen(browser: Browser, url: str) -> None:
     """With codec, size and bitrate."""
-    async with mounted() as url, new_page(browser, f"{url}/publish/") as publisher:
+
+    async def codecs() -> set[str]:
+        streams = await get_json(f"{url}/api/streams/")
+        return {codec["codec"].upper() for each in streams if each["id"] == "a b" for codec in each["codecs"]}
+
+    async with new_page(browser, f"{url}/publish/") as publisher:
         await publisher.add_init_script(NOTE_LIMITS)
         await publisher.get_by_label("Name of the stream").fill("a b")
         await publisher.get_by_role("button", name="Go on").click()
@@ -135,16 +153,15 @@ async def test_a_test_pattern_is_published_as_it_was_chosen(browser: Browser) ->
         await publisher.get_by_label("Video codec").select_option("H264")
         await publisher.get_by_label("Bitrate").select_option("500 kbit/s")
         await start(publisher)
-        (stream,) = await until(lambda: get_json(f"{url}/api/streams/"))
-        assert {each["codec"].upper() for each in stream["codecs"]} >= {"H264"}
+        assert await until(codecs) >= {"H264"}
         await expect(publisher.locator("#stats")).to_contain_text("640 \u00d7 360")
         assert await publisher.evaluate("limits") == [{"maxBitrate": 500_000}]
 
 
-async def test_who_comes_too_early_waits_and_then_sees(browser: Browser) -> None:
-    async with mounted() as url, new_page(browser, f"{url}/watch/cam") as viewer:
+async def test_who_comes_too_early_waits_and_then_sees(browser: Browser, url: str) -> None:
+    async with new_page(browser, f"{url}/watch/early") as viewer:
         await says(viewer, "Not live yet")
-        async with await publish(f"{url}/whip/cam", [MovingPicture()]):
+        async with await publish(f"{url}/whip/early", [MovingPicture()]):
             await playing(viewer)
 
 
@@ -181,61 +198,66 @@ async def test_media_comes_by_the_turn_server_of_the_answer(browser: Browser, tm
 
 
 async def test_a_token_in_the_fragment_opens_the_stream_and_goes_nowhere_else(
-    browser: Browser, caplog: pytest.LogCaptureFixture
+    browser: Browser, closed_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No URL that is asked for has it, nor any log; without it the page says what is missing."""
     caplog.set_level(logging.INFO)
+    url = closed_url
     good, other = token("cam", SUBSCRIBE), token("other", SUBSCRIBE)
-    async with mounted(auth=CLOSED) as url:
-        async with await publish(f"{url}/whip/cam", [MovingPicture()], token=token("cam", PUBLISH)):
-            async with new_page(browser, f"{url}/watch/cam") as viewer:
-                await says(viewer, "A token is needed")
-                assert await viewer.get_by_role("link", name="Log in").is_visible()
-                asked: list[str] = []
-                viewer.on("request", lambda request: asked.append(request.url))
-                for shown, words in [
-                    ("wrong", "The token is not accepted"),
-                    (other, "This token is not for this stream"),
-                    (good, "Live"),
-                ]:
-                    # The page starts anew by itself.
-                    await viewer.evaluate("token => location.hash = `token=${token}`", shown)
-                    await says(viewer, words)
-                await playing(viewer)
+    async with await publish(f"{url}/whip/cam", [MovingPicture()], token=token("cam", PUBLISH)):
+        async with new_page(browser, f"{url}/watch/cam") as viewer:
+            await says(viewer, "A token is needed")
+            assert await viewer.get_by_role("link", name="Log in").is_visible()
+            asked: list[str] = []
+            viewer.on("request", lambda request: asked.append(request.url))
+            for shown, words in [
+                ("wrong", "The token is not accepted"),
+                (other, "This token is not for this stream"),
+                (good, "Live"),
+            ]:
+                # The page starts anew by itself.
+                await viewer.evaluate("token => location.hash = `token=${token}`", shown)
+                await says(viewer, words)
+            await playing(viewer)
     assert f"{url}/session/cam/" in " ".join(asked)
     assert not [each for each in asked if good in each.partition("#")[0]]
     assert good not in caplog.text and "/watch/cam" in caplog.text
 
 
-async def test_who_logs_in_publishes_and_watches_without_a_token(browser: Browser) -> None:
+async def test_who_logs_in_publishes_and_watches_without_a_token(browser: Browser, closed_url: str) -> None:
     """From the page that wants a token there is a way to the login and back."""
-    auth = Auth(accounts=(Account("ann", Secret("her password")),))
-    async with mounted(auth=auth) as url, new_page(browser, f"{url}/publish/cam") as page:
+    async with new_page(browser, f"{closed_url}/publish/hers") as page:
         await page.get_by_role("button", name="Start").click()
         await says(page, "A token is needed")
         await page.get_by_role("link", name="Log in").click()
         await page.get_by_label("Name").fill("ann")
         await page.get_by_label("Password").fill("her password")
         await page.get_by_role("button", name="Log in").click()
-        await page.wait_for_url("**/publish/cam")
+        await page.wait_for_url("**/publish/hers")
         await start(page)
         viewer = await page.context.new_page()
-        await viewer.goto(f"{url}/watch/cam")
+        await viewer.goto(f"{closed_url}/watch/hers")
         await playing(viewer)
 
 
-async def test_another_sites_frame_plays_silently_until_somebody_wants_sound(browser: Browser) -> None:
+async def test_another_sites_frame_plays_silently_until_somebody_wants_sound(
+    browser: Browser, closed_url: str
+) -> None:
     """No cookie goes there, so the token in the fragment is what opens it."""
-    watched = f"/watch/cam#token={token('cam', SUBSCRIBE)}"
+    watched = f"/watch/framed#token={token('framed', SUBSCRIBE)}"
 
     async def page(_request: web.Request) -> web.Response:
-        frame = f'<iframe src="{url}{watched}" allow="autoplay; fullscreen" width=640 height=360></iframe>'
+        frame = (
+            f'<iframe src="{closed_url}{watched}" allow="autoplay; fullscreen" width=640 height=360></iframe>'
+        )
         return web.Response(text=f"<!doctype html><title>Elsewhere</title>{frame}", content_type="text/html")
 
     other = web.Application()
     other.router.add_get("/", page)
-    async with mounted(auth=CLOSED) as url, serving(other, "127.0.0.1:0") as elsewhere:
-        async with await publish(f"{url}/whip/cam", [MovingPicture()], token=token("cam", PUBLISH)):
+    async with serving(other, "127.0.0.1:0") as elsewhere:
+        async with await publish(
+            f"{closed_url}/whip/framed", [MovingPicture()], token=token("framed", PUBLISH)
+        ):
             elsewhere = elsewhere.replace("127.0.0.1", "localhost")
             async with new_page(browser, f"{elsewhere}/") as host:
                 frame = host.frames[1]
@@ -262,7 +284,7 @@ async def test_when_its_node_is_killed_all_come_back_on_another(browser: Browser
             await reaches(publisher, is_live)
 
 
-async def test_a_layer_can_be_chosen_where_the_node_offers_some(browser: Browser) -> None:
+async def test_a_layer_can_be_chosen_where_the_node_offers_some(browser: Browser, url: str) -> None:
     """The built-in nodes have none, so the answers are a node's with simulcast."""
     chosen: list[Any] = []
 
@@ -281,11 +303,11 @@ async def test_a_layer_can_be_chosen_where_the_node_offers_some(browser: Browser
             chosen.append(route.request.post_data_json)
             await route.fulfill(body="")
 
-    async with mounted() as url, new_page(browser, f"{url}/watch/cam") as viewer:
+    async with new_page(browser, f"{url}/watch/layered") as viewer:
         assert not await viewer.get_by_label("Quality").is_visible()
-        await viewer.route("**/whep/cam", made)
+        await viewer.route("**/whep/layered", made)
         await viewer.route("**/layer", layers)
-        async with await publish(f"{url}/whip/cam", [MovingPicture()]):
+        async with await publish(f"{url}/whip/layered", [MovingPicture()]):
             await viewer.get_by_label("Quality").select_option("<b>", timeout=20_000)
 
             async def was_chosen() -> list[Any]:
@@ -365,9 +387,9 @@ async def test_what_was_refused_is_said_in_words_and_links_are_read(browser: Bro
             assert found == servers
 
 
-async def test_a_server_that_goes_away_is_said_and_its_return_is_seen(browser: Browser) -> None:
+async def test_a_server_that_goes_away_is_said_and_its_return_is_seen(browser: Browser, url: str) -> None:
     """By itself, and at once where somebody asks for it."""
-    async with mounted() as url, new_page(browser, f"{url}/watch/cam") as viewer:
+    async with new_page(browser, f"{url}/watch/nobody") as viewer:
         await says(viewer, "Not live yet")
         await viewer.context.set_offline(True)
         await says(viewer, "The server cannot be reached")

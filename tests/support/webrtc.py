@@ -37,6 +37,8 @@ _SEEN = """() => {
 
 @asynccontextmanager
 async def camera_browser() -> AsyncIterator[Browser]:
+    # What is expected comes in the end, also on a busy machine.
+    expect.set_options(timeout=20_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         try:

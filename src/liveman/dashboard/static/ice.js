@@ -79,6 +79,7 @@ function fill(row, [url, transport, state, says, lines = []]) {
     const inner = document.createElement("div");
     inner.textContent = text;
     cell.dataset.label = LABELS[at];
+    if (at === 3) cell.className = "long";
     cell.append(inner);
     return cell;
   });

@@ -31,12 +31,12 @@ function plain(html) {
 }
 
 async function follow(signal) {
-  const response = await fetch(location.href, {
+  const response = await within(fetch(location.href, {
     headers: { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) },
     redirect: "manual",
     cache: "no-store",
     signal,
-  });
+  }));
   // It is to log in first; or it has gone, or may not be seen any more: the page itself leads there, or says so.
   if (response.type === "opaqueredirect" || (response.status >= 400 && response.status < 500)) return location.reload();
   if (!response.ok) throw new Error(`status ${response.status}`);
@@ -60,12 +60,12 @@ function event(text) {
   if (fields.event === "live") show(fields.id, fields.data);
 }
 
-function within(reading) {
+function within(asking) {
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error("nothing comes")), SILENCE_MS);
   });
-  return Promise.race([reading, late]).finally(() => clearTimeout(timer));
+  return Promise.race([asking, late]).finally(() => clearTimeout(timer));
 }
 
 function begin() {
