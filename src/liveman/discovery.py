@@ -71,6 +71,8 @@ class Discovery:
         """The agents that have announced themselves since the last look."""
         self._missing: dict[str, float] = {}
         """Since when the agents of discovered nodes are gone, by the loop's clock while there is a broker."""
+        self._left: set[str] = set()
+        """The agents of declared nodes that have said so, since the broker is connected."""
         self._reported: dict[str, float] = {}
         """When agents told of their streams last, unix seconds."""
         self._aliases: dict[str, list[str]] = {}
@@ -144,6 +146,7 @@ class Discovery:
 
     def _appear(self, agent: str) -> None:
         self._missing.pop(agent, None)
+        self._left.discard(agent)
         self._back.add(agent)
         self._wake.set()
 
@@ -152,6 +155,8 @@ class Discovery:
         for node in self._nodes(agent):
             if node.kind == "net4mqtt":
                 self._missing[agent] = asyncio.get_running_loop().time()
+            elif self.local.broker.connected:
+                self._left.add(agent)
             self._cluster.node_failed(node.alias, "its agent has left, or the MQTT broker is lost")
         self._wake.set()
 
@@ -165,6 +170,7 @@ class Discovery:
         if self.local.broker.connected:
             self._back.update(self._aliases)
             self._missing = dict.fromkeys(self._missing, asyncio.get_running_loop().time())
+            self._left.clear()
         self._wake.set()
 
     def _nodes(self, agent: str) -> list[Node]:
@@ -206,6 +212,7 @@ class Discovery:
                 added += 1
         self._aliases = declared | {agent: [agent] for agent in discovered}
         self._back &= self._aliases.keys()
+        self._left &= self._aliases.keys()
         back = set(islice(self._back, _AT_ONCE))
         self._back -= back
         if self._back:
@@ -222,7 +229,8 @@ class Discovery:
         broker = self.local.broker.problem or "connected"
         if present:
             return Way(agent, "online", broker, self._reported.get(agent))
-        return Way(agent, "offline" if agent in self._missing else "unknown", broker)
+        left = agent in self._missing or agent in self._left
+        return Way(agent, "offline" if left else "unknown", broker)
 
     def _forget_missing(self) -> None:
         if not self.local.broker.connected:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp_socks import ProxyConnector
 
+from liveman.net4mqtt import bridge
 from liveman.net4mqtt import listener as module
 from liveman.net4mqtt.listener import Listener
 from liveman.net4mqtt.socks import reply
@@ -142,3 +143,18 @@ async def test_a_client_that_leaves_closes_its_connection(
         await holds(lambda: len(side._carrier) == len(far._carrier) == 1)
         writer.close()
         await holds(lambda: len(side._carrier) == len(far._carrier) == 0)
+
+
+async def test_a_client_that_never_reads_is_let_go_after_the_node(
+    broker: Mosquitto, side: Seen, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left for it cannot be sent, so it would stay for good."""
+    monkeypatch.setattr(bridge, "LINGER_SECONDS", 0.1)
+    request = b"GET /bytes/20000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with http_target() as target, agent(broker.url, target):
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.port, limit=1024)
+        writer.write(GREETING + connect(b"node.net4mqtt.local") + request)
+        await holds(lambda: any(not each.is_reading() for each in side._carrier))
+    await holds(lambda: len(side._carrier) == 0)
+    await holds(lambda: not listener._clients)
+    writer.close()

@@ -138,6 +138,12 @@ async def test_a_node_of_the_configuration_needs_no_presence(broker: Mosquitto) 
 
             await until(known)
             assert list(await rows(url)) == ["roof"]
+            await side.__aexit__(None, None, None)
+
+            async def left() -> bool:
+                return (await rows(url))["roof"]["net4mqtt"]["presence"] == "offline"
+
+            await until(left)
 
 
 async def test_an_agent_that_leaves_takes_its_node_out_of_service_and_then_away(
@@ -327,7 +333,7 @@ async def test_several_nodes_may_be_declared_for_one_agent(broker: Mosquitto) ->
 
             await until(lambda: both("online", True))
             await side.__aexit__(None, None, None)
-            await until(lambda: both("unknown", False))
+            await until(lambda: both("offline", False))
 
 
 async def test_other_programs_reach_the_node_by_socks_and_nothing_else(broker: Mosquitto) -> None:
