@@ -24,7 +24,7 @@ dashboard: $(BUNDLE)
 
 $(BUNDLE): frontend/package-lock.json frontend/build.mjs
 	@./.ci/packages npm:npm
-	npm ci --prefix frontend --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm ci --prefix frontend --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	node frontend/build.mjs
 	@touch $@
 
@@ -39,7 +39,7 @@ wheel: install $(BUNDLE)
 
 $(BROWSER): tests/browser/package-lock.json
 	@./.ci/packages $(DEBIAN)
-	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 screenshots: install $(BUNDLE)
