@@ -95,6 +95,14 @@ class LivemanError(Exception):
         self.members: Mapping[str, Any] = members or {}
         super().__init__(self.detail)
 
+    def fields(self, usual: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+        """The header fields of the answer that tells of it: its own, also several of one name, and the usual
+        ones that it has not."""
+        own = list(self.headers.items())
+        taken = {name.lower() for name, _ in own}
+        more = [(name, value) for name, value in usual.items() if name.lower() not in taken]
+        return [(name.encode(), value.encode()) for name, value in (*more, *own)]
+
 
 @frozen
 class Fault:

@@ -364,13 +364,8 @@ def _problem(error: LivemanError) -> Answer:
         "detail": error.detail,
         **error.members,
     }
-    headers = {"Content-Type": "application/problem+json", "Cache-Control": "no-store", **error.headers}
-    return Answer(
-        error.status,
-        [(name.encode(), value.encode()) for name, value in headers.items()],
-        _json(body),
-        ends=_ends(error),
-    )
+    fields = error.fields({"Content-Type": "application/problem+json", "Cache-Control": "no-store"})
+    return Answer(error.status, fields, _json(body), ends=_ends(error))
 
 
 def _ends(error: LivemanError) -> bool:
@@ -385,9 +380,10 @@ def _json(data: Any) -> bytes:
 
 def _translated(error: web.HTTPException) -> LivemanError:
     """With its headers, such as the Location of a host's page to log in."""
-    headers = {
-        name: value for name, value in error.headers.items() if not name.lower().startswith("content-")
-    }
+    # There may be several of one name, as of cookies.
+    headers = error.headers.copy()
+    for name in {name for name in headers if name.lower().startswith("content-")}:
+        headers.popall(name, None)
     translated = LivemanError(error.text or error.reason, headers=headers)
     translated.status = error.status
     return translated

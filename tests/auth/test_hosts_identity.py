@@ -127,6 +127,23 @@ async def test_what_a_host_raises_lets_nobody_in(
         assert not node.received
 
 
+async def test_all_cookies_of_a_hosts_answer_are_passed_on() -> None:
+    """To a program and to a browser."""
+
+    async def identity(_request: web.Request) -> Identity:
+        away = web.HTTPFound("/log-in")
+        away.headers.add("Set-Cookie", "a=1")
+        away.headers.add("Set-Cookie", "b=2")
+        raise away
+
+    async with raw_node() as node, asking(identity, node) as client:
+        for accept in ("application/json", "text/html"):
+            got = await client.get("/nodes/", headers={"Accept": accept}, allow_redirects=False)
+            assert got.status == 302
+            assert got.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+            assert got.headers["Location"] == "/log-in"
+
+
 @pytest.mark.parametrize("found", ["ann", True, {"subject": "ann"}, object(), 0])
 async def test_what_is_no_identity_lets_nobody_in(found: object) -> None:
     async with raw_node() as node, asking(lambda _: found, node) as client:

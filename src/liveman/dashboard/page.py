@@ -109,7 +109,8 @@ class Pages:
             assert isinstance(inbound, Hosted)
             if not inbound.segments:
                 # The root of an application below a prefix, without its slash.
-                raise web.HTTPPermanentRedirect(inbound.path.rpartition("/")[2] + "/")
+                query = f"?{inbound.query}" if inbound.query else ""
+                raise web.HTTPPermanentRedirect(f"{inbound.path.rpartition('/')[2]}/{query}")
             asked = place(inbound, page.path)
             # What is open to everyone shows nothing that changes.
             if inbound.method == "GET" and page.rule.needs and _wants(inbound, "text/event-stream"):
@@ -140,20 +141,14 @@ class Pages:
         if not _wants(inbound, "text/html") and not _wants(inbound, "text/event-stream"):
             return None
         asked = place(inbound)
-        status, headers = error.status, dict(error.headers)
+        status, told = error.status, error
         if status == 401 and inbound.method in ("GET", "HEAD"):
             status = 303
             asking = asked.path + ("?" + inbound.query if inbound.query else "")
-            headers = {"Location": asked.href("login", next=asking)}
+            told = LivemanError(headers={"Location": asked.href("login", next=asking)})
         text = self.render(View("error.html", {"status": error.status, "problem": error.detail}), asked)
-        headers = {
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Security-Policy": _policy(),
-            **_HEADERS,
-            **headers,
-        }
-        fields = [(name.encode(), value.encode()) for name, value in headers.items()]
-        return Answer(status, fields, text.encode())
+        usual = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _policy(), **_HEADERS}
+        return Answer(status, told.fields(usual), text.encode())
 
     async def _follow(self, inbound: Hosted, page: Page, asked: Asked) -> web.StreamResponse:
         until = asked.identity.expires_at
