@@ -8,10 +8,12 @@ from typing import Any
 
 import structlog
 
-__all__ = ["LEVELS", "configure", "get_logger"]
+__all__ = ["LEVELS", "Seldom", "configure", "get_logger"]
 
 #: The original's level names, in the standard library's numbers.
 LEVELS = {"off": 100, "error": 40, "warn": 30, "info": 20, "debug": 10, "trace": 5}
+
+SELDOM_SECONDS = 60.0
 
 
 def get_logger(name: str) -> Any:
@@ -21,6 +23,21 @@ def get_logger(name: str) -> Any:
         processors=[structlog.stdlib.filter_by_level, _render],
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+class Seldom:
+    """Warns of what others can cause as often as they like: of each event once a minute."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._told: dict[str, float] = {}
+
+    def warning(self, event: str, **values: object) -> None:
+        """The event is a text of ours, of which there are only so many."""
+        now = time.monotonic()
+        if now - self._told.get(event, float("-inf")) >= SELDOM_SECONDS:
+            self._told[event] = now
+            self._log.warning(event, **values)
 
 
 def configure(level: str) -> None:

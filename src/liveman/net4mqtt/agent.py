@@ -5,7 +5,7 @@ import ssl
 from types import TracebackType
 from typing import Self
 
-from liveman.logs import get_logger
+from liveman.logs import Seldom, get_logger
 from liveman.net4mqtt.address import BrokerAddress
 from liveman.net4mqtt.bridge import Half
 from liveman.net4mqtt.broker import Broker
@@ -45,6 +45,7 @@ class Agent:
         self._orphans: list[str] = []
         self._leaving = False
         self._tasks = TaskOwner()
+        self._seldom = Seldom(log)
         will = self._presence, _OFFLINE
         session = Session(agent_filters(address.prefix, alias), will, wishes=2)
         self.broker = Broker(address, session, self, tls)
@@ -114,7 +115,7 @@ class Agent:
             Topic(self._prefix, self._alias, meaning.local, "o", meaning.protocol, meaning.src, meaning.dst)
         )
         if meaning.protocol != "tcp" or meaning.dst != NONE:
-            log.warning("a connection to elsewhere than the target is refused", topic=topic)
+            self._seldom.warning("a connection to elsewhere than the target is refused", topic=topic)
             self.broker.publish(answers, b"")
             return
         if len(self._carrier) >= MOST_CONNECTIONS:
@@ -131,7 +132,7 @@ class Agent:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await asyncio.get_running_loop().create_connection(lambda: Half(inner), *self._target)
         except (OSError, TimeoutError) as error:
-            log.warning("the target cannot be reached", problem=str(error) or type(error).__name__)
+            self._seldom.warning("the target cannot be reached", problem=str(error) or type(error).__name__)
             inner.transport.close()
 
     async def _close_idle(self) -> None:

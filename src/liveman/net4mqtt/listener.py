@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from liveman.logs import get_logger
+from liveman.logs import Seldom, get_logger
 from liveman.net4mqtt.bridge import Half
 from liveman.net4mqtt.socks import (
     ACCEPTED,
@@ -43,6 +43,7 @@ class Listener:
         self._domain = domain
         self._dial = dial
         self._tasks = TaskOwner()
+        self._seldom = Seldom(log)
         self._clients: set[_Client] = set()
 
     async def __aenter__(self) -> Self:
@@ -71,7 +72,7 @@ class Listener:
     def came(self, client: "_Client") -> None:
         self._clients.add(client)
         if len(self._clients) > MOST_CLIENTS:
-            log.warning("a SOCKS5 client is sent away, as there are too many", most=MOST_CLIENTS)
+            self._seldom.warning("a SOCKS5 client is sent away, as there are too many", most=MOST_CLIENTS)
             client.transport.abort()
 
     def left(self, client: "_Client") -> None:

@@ -10,7 +10,7 @@ from typing import Self
 from attrs import frozen
 
 from liveman.forms import topic_level
-from liveman.logs import get_logger
+from liveman.logs import Seldom, get_logger
 from liveman.net4mqtt.address import BrokerAddress
 from liveman.net4mqtt.broker import Broker
 from liveman.net4mqtt.carrier import Carrier
@@ -27,8 +27,6 @@ log = get_logger("liveman.net4mqtt")
 _MOST = 64
 #: More agents than these are not listened to: whoever may publish on the broker can announce any number.
 _MOST_AGENTS = 10_000
-#: How often the same is told of what others do wrong, seconds.
-_TOLD_SECONDS = 60.0
 
 
 @frozen
@@ -70,8 +68,8 @@ class Local:
         """By themselves in lower case, as hosts are written: the first of several is who is meant."""
         self._count = 0
         self._orphans: list[str] = []
-        self._told_at: dict[str, float] = {}
         self._slots = Slots(_MOST)
+        self._seldom = Seldom(log)
         self.broker = Broker(address, Session(local_filters(address.prefix, alias)), self, tls)
 
     @property
@@ -195,14 +193,16 @@ class Local:
         elif known and not retained:
             # It has not been missed, but one that announces itself anew has forgotten its connections.
             self._carrier.lose("the agent has begun anew", agent)
-            self._tell("an agent announces itself that is there: are there two of one alias?", agent=agent)
+            self._seldom.warning(
+                "an agent announces itself that is there: are there two of one alias?", agent=agent
+            )
         if online and (known or self._count < _MOST_AGENTS):
             if not known:
                 self._agents.setdefault(agent.lower(), []).append(agent)
                 self._count += 1
             self._reports.appear(agent)
         elif online:
-            self._tell("more agents announce themselves than Liveman takes", most=_MOST_AGENTS)
+            self._seldom.warning("more agents announce themselves than Liveman takes", most=_MOST_AGENTS)
         elif known:
             self._gone(agent)
 
@@ -215,16 +215,9 @@ class Local:
         self._reports.vanish(agent)
 
     def _foreign(self, agent: str) -> None:
-        self._tell(
+        self._seldom.warning(
             "messages come for connections of another Liveman with the same alias, or of an earlier run; "
             "give each Liveman its own net4mqtt.alias",
             alias=self._alias,
             agent=agent,
         )
-
-    def _tell(self, event: str, **values: object) -> None:
-        """Now and then, however often there is reason to."""
-        now = self._carrier.now()
-        if now - self._told_at.get(event, -_TOLD_SECONDS) >= _TOLD_SECONDS:
-            self._told_at[event] = now
-            log.warning(event, **values)
