@@ -53,6 +53,7 @@ test: install $(BROWSER) $(BUNDLE)
 test-long: install $(BROWSER) $(BUNDLE)
 	@./.ci/packages $(DEBIAN)
 	$(BIN)/python -m pytest -m long --timeout 900
+	for i in 1 2 3 4 5; do $(BIN)/python -m pytest -q -m "hypothesis and not long" --hypothesis-profile random || exit; done
 
 check: install
 	$(BIN)/ruff check .

@@ -1,11 +1,17 @@
-"""The databases: what holds for one holds for both."""
+"""What holds for all tests: the databases, and which examples those of properties try."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.postgres import Postgres
+
+# The same examples in each run, so that a change is red by its own fault; `make test-long` tries others.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,24 @@ def test_no_message_upsets_either_role(said: list[tuple[str, bytes, bool]]) -> N
     asyncio.run(play())
 
 
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "test/node/manager/o/tcp/127.1.2.3:1/-",
+        "test/node/manager/ow/tcp/127.1.2.3:1/-",
+        "test/node/manager/x/tcp/127.1.2.3:1/-",
+        "test/other/manager/i/tcp/127.1.2.3:1/-",
+    ],
+)
+async def test_what_is_not_for_an_agent_opens_nothing_there(topic: str) -> None:
+    """Nor is it upset when a connection has the same ends."""
+    async with Agent(address(NOWHERE), alias="node", target=("127.0.0.1", 1)) as far:
+        far.received("test/node/manager/i/tcp/127.1.2.3:1/-", b"GET", False)
+        assert len(far._carrier) == 1
+        far.received(topic, b"GET", False)
+        assert len(far._carrier) == 1
+
+
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     async with mosquitto(tmp_path) as running:

@@ -90,11 +90,13 @@ class Agent:
         if retained or self._carrier.received(topic, payload):
             return
         meaning = parse_topic(topic, self._prefix)
-        if meaning and meaning.label == "iw":
+        if meaning is None or meaning.agent != self._alias:
+            log.debug("a topic is none of this agent's", topic=topic)
+        elif meaning.label == "iw":
             self._carrier.marked(_peer(meaning), meaning.protocol, payload)
-        elif meaning and meaning.label == "v":
+        elif meaning.label == "v":
             self._announced(is_online(payload))
-        elif meaning and meaning.src:
+        elif meaning.label == "i" and meaning.src:
             if payload:
                 self._open(topic, meaning, payload)
             self._carrier.came(_peer(meaning))

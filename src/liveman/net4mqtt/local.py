@@ -176,6 +176,8 @@ class Local:
         elif meaning.label == "x":
             if meaning.protocol == "streams":
                 self._reports.report(meaning.agent, payload)
+        elif meaning.label not in ("o", "ow") or meaning.local != self._alias:
+            log.debug("a topic is for others", topic=topic)
         elif meaning.label == "ow":
             if meaning.src == self._source:
                 self._carrier.marked(meaning.agent, meaning.protocol, payload)
