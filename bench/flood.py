@@ -44,7 +44,7 @@ async def refused(reader: asyncio.StreamReader) -> int:
     """Until the other side ends."""
     found = 0
     while data := await reader.read(1 << 16):
-        found += data.count(b"HTTP/1.1 401 ")
+        found += data.count(b"HTTP/1.1 401 ") + data.count(b"HTTP/1.1 429 ")
     return found
 
 

@@ -18,6 +18,7 @@ from auth.asking import (
     made,
     post,
 )
+from auth.issuing import Issuer, compact
 from liveman.auth.live import Live
 from liveman.config import Auth, Http
 from liveman.config_auth import Quotas, RateLimits
@@ -52,6 +53,22 @@ async def test_bogus_tokens_use_the_addresss_posts_up() -> None:
     async with guarded(auth={"rate_limits": limits}) as client:
         answers = [await post(client, "/whip/cam", {"Authorization": f"Bearer bogus-{i}"}) for i in range(9)]
         assert statuses(answers) == {401: 5, 429: 4}
+
+
+async def test_forgers_of_signatures_are_told_to_wait() -> None:
+    """Who has shown a good token before goes on, from the same address."""
+    issuer = Issuer("ES256")
+    mine = bearer()
+    async with guarded(auth={"jwt_public_keys": (issuer.pem,)}) as client:
+        assert (await ask(client, "GET", "/api/nodes/", headers=mine)).status == 200
+        for number in range(5000):
+            forged = compact({"alg": "ES256"}, {"n": number}, lambda _: b"\0" * 64)
+            answer = await ask(client, "GET", "/api/nodes/", headers={"Authorization": f"Bearer {forged}"})
+            if answer.status != 401:
+                break
+        assert answer.status == 429
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert (await ask(client, "GET", "/api/nodes/", headers=mine)).status == 200
 
 
 async def test_behind_a_trusted_proxy_each_client_is_counted_for_itself() -> None:

@@ -12,9 +12,10 @@ import pytest
 from auth.issuing import NOW, SECRET, Issuer, compact, good, hs256, native
 from liveman.access import Identity
 from liveman.auth import tokens as tokens_module
+from liveman.auth.limits import Buckets
 from liveman.auth.tokens import Tokens
 from liveman.config import Auth, Secret
-from liveman.errors import ConfigError, NotAuthenticated
+from liveman.errors import ConfigError, NotAuthenticated, TooMany
 
 RS, ES, ED = Issuer("RS256"), Issuer("ES256"), Issuer("EdDSA", "ed-1")
 OTHER = Issuer("RS256")
@@ -292,6 +293,33 @@ async def test_a_short_secret_is_warned_of_and_used(
             if secret:
                 assert (await known.identify(native(good(), secret))).mode == 4
     assert ("auth.secret is shorter" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+async def test_who_forges_many_tokens_is_not_heard_for_a_while(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a verification. Others are heard, and so is every token that is known already."""
+    monkeypatch.setattr(tokens_module, "forgeries", lambda: Buckets(rate=1 / 600, burst=100, most_keys=9))
+    known = tokens()
+    shown_before = ES.token(good())
+    await known.identify(shown_before, "192.0.2.1")
+    for number in range(100):
+        with pytest.raises(NotAuthenticated):
+            await known.identify(
+                compact({"alg": algorithm}, good(n=number), lambda _: b"\0" * 64), "192.0.2.1"
+            )
+    with pytest.raises(TooMany):
+        await known.identify(RS.token(good()), "192.0.2.1")
+    assert (await known.identify(shown_before, "192.0.2.1")).stream == "cam"
+    assert (await known.identify(RS.token(good()), "192.0.2.2")).stream == "cam"
+    assert (await known.identify(native(good()), "192.0.2.1")).stream == "cam"
+
+
+async def test_good_tokens_are_heard_however_many() -> None:
+    known = tokens()
+    for number in range(300):
+        assert (await known.identify(ED.token(good(n=number)), "192.0.2.1")).stream == "cam"
 
 
 async def test_many_may_ask_at_once() -> None:

@@ -96,9 +96,9 @@ class Gate:
                 self.failures.give_back(who)
         return right
 
-    async def shown_by(self, token: str) -> Identity:
-        """Whose token this is. Raises NotAuthenticated."""
-        return self._unless_revoked(await self.tokens.identify(token))
+    async def shown_by(self, inbound: Inbound, token: str) -> Identity:
+        """Whose token this is. Raises NotAuthenticated, TooMany."""
+        return self._unless_revoked(await self.tokens.identify(token, client_network(inbound.address)))
 
     async def admit(self, inbound: Inbound, action: Action) -> "Seat":
         """Let somebody publish or subscribe: the caller `leave`s the seat in the end, whatever comes of it.
@@ -161,17 +161,17 @@ class Gate:
                 raise NotAuthenticated("The name or the password is wrong.")
             return Identity(credentials.username, "*", _ALL)
         if isinstance(credentials, Token):
-            return self._unless_revoked(await self._bearer(credentials.text))
+            return self._unless_revoked(await self._bearer(inbound, credentials.text))
         if self.webhook is not None and rule.outside:
             return Identity(f"address:{inbound.address}", undecided=True)
         raise NotAuthenticated
 
-    async def _bearer(self, token: str) -> Identity:
+    async def _bearer(self, inbound: Inbound, token: str) -> Identity:
         known = self.tokens.known(token)
         if known is not None:
             return known
         try:
-            return await self.tokens.identify(token)
+            return await self.tokens.identify(token, client_network(inbound.address))
         except NotAuthenticated:
             if self.webhook is None:
                 raise

@@ -47,11 +47,11 @@ async def log_in(gate: Gate, inbound: Inbound, username: str, password: str) -> 
 async def log_in_by_token(gate: Gate, inbound: Inbound, token: str) -> tuple[Identity, str]:
     """Whose token it is, and the Set-Cookie field that keeps the token in a browser, until it expires.
 
-    Raises NotAuthenticated.
+    Raises NotAuthenticated, TooMany.
     """
     inbound.identity = Identity("nobody")
     try:
-        identity = inbound.identity = await gate.shown_by(token)
+        identity = inbound.identity = await gate.shown_by(inbound, token)
     except NotAuthenticated:
         audit(inbound, "login failed")
         raise

@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,8 +16,9 @@ from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
 from liveman.auth.claims import LEEWAY, fingerprint, issued_identity, native_identity
 from liveman.auth.jws import Jws, build_jws, parse_jws, parse_object
 from liveman.auth.keys import IssuerKeys
+from liveman.auth.limits import Buckets, forgeries
 from liveman.config import Auth
-from liveman.errors import ConfigError, Fault, NotAuthenticated
+from liveman.errors import ConfigError, Fault, NotAuthenticated, TooMany
 from liveman.logs import get_logger
 from liveman.token_key import PUBLIC, Key, parse_public_key, shared_key
 
@@ -60,6 +61,7 @@ class Tokens:
         self._digest_key = secrets.token_bytes(32)
         self._static: dict[bytes, _Known] = {}
         self._verified: OrderedDict[bytes, _Known] = OrderedDict()
+        self._forgeries: Buckets = forgeries()
         self._issuer = IssuerKeys(auth.jwks_url, changed=self._verified.clear) if auth.jwks_url else None
         for index, token in enumerate(auth.tokens):
             name, proof = self._digest(token.reveal())
@@ -92,15 +94,17 @@ class Tokens:
             self._verified.move_to_end(name)
         return known.identity if hmac.compare_digest(known.proof, proof) else None
 
-    async def identify(self, token: str) -> Identity:
-        """Who shows this token. Raises NotAuthenticated with what is wrong about it, without repeating it.
+    async def identify(self, token: str, network: str = "") -> Identity:
+        """Who shows this token. Raises NotAuthenticated with what is wrong about it, without repeating it,
+        and TooMany, for a token that is not known yet, after too many forged ones from the same ``network``
+        (`client_network`).
 
         It waits for nothing but the issuer's keys, when the token names one that is not known.
         """
         identity = self.known(token)
         if identity is None:
             jws = parse_jws(token)
-            identity = self._identity(jws, await self._key_of(jws))
+            identity = self._identity(jws, await self._key_of(jws, network))
             self._remember(token, identity)
         return identity
 
@@ -121,20 +125,31 @@ class Tokens:
         }
         return build_jws(claims, self._secret)
 
-    async def _key_of(self, jws: Jws) -> Key:
-        """The key that verifies it. Raises NotAuthenticated."""
+    async def _key_of(self, jws: Jws, network: str) -> Key:
+        """The key that verifies it. Raises NotAuthenticated, TooMany."""
         if jws.algorithm not in _ALGORITHMS:
             raise NotAuthenticated(f"The token's algorithm is none of {', '.join(_ALGORITHMS)}.")
-        for key in self._configured:
-            if key.fits(jws.algorithm, jws.key_id) and key.verifies(jws.signed, jws.signature):
-                return key
+        fitting = [key for key in self._configured if key.fits(jws.algorithm, jws.key_id)]
+        if key := self._verifying(fitting, jws, network):
+            return key
         if self._issuer is not None and jws.algorithm in PUBLIC:
             issued = await self._issuer.find(jws.algorithm, jws.key_id)
-            if issued is not None and issued.verifies(jws.signed, jws.signature):
+            if issued is not None and self._verifying([issued], jws, network):
                 return issued
             if not self._issuer:
                 raise NotAuthenticated("The keys of the token's issuer cannot be had now; try again later.")
         raise NotAuthenticated("The token's signature is wrong, or its key is not known.")
+
+    def _verifying(self, keys: Sequence[Key], jws: Jws, network: str) -> Key | None:
+        """The one that verifies it. A public key takes as long for that as a whole request does, so forgers
+        get only so many tries. Raises TooMany."""
+        costly = bool(keys) and jws.algorithm in PUBLIC
+        if costly and (wait := self._forgeries.take(network, time.monotonic())):
+            raise TooMany("Too many tokens with a wrong signature; try again later.", retry_after=wait)
+        key = next((key for key in keys if key.verifies(jws.signed, jws.signature)), None)
+        if costly and key is not None:
+            self._forgeries.give_back(network)
+        return key
 
     def _identity(self, jws: Jws, key: Key) -> Identity:
         try:
