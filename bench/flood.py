@@ -40,17 +40,18 @@ def request() -> bytes:
     ).encode()
 
 
-async def refused(reader: asyncio.StreamReader) -> int:
-    """Until the other side ends."""
-    found = 0
-    while data := await reader.read(1 << 16):
-        found += data.count(b"HTTP/1.1 401 ") + data.count(b"HTTP/1.1 429 ")
-    return found
+async def read(reader: asyncio.StreamReader, statuses: list[bytes]) -> None:
+    """Until it is cancelled."""
+    while True:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split()[0]))
+        statuses.append(head[9:12])
 
 
 async def main() -> None:
     streams = [await asyncio.open_connection(PARTS.hostname, PARTS.port) for _ in range(CONNECTIONS)]
-    answers = [asyncio.create_task(refused(reader)) for reader, _ in streams]
+    statuses: list[bytes] = []
+    readers = [asyncio.create_task(read(reader, statuses)) for reader, _ in streams]
     start = time.monotonic()
     sent = 0
     while (now := time.monotonic() - start) < SECONDS:
@@ -61,11 +62,13 @@ async def main() -> None:
         await asyncio.gather(*(writer.drain() for _, writer in streams))
         await asyncio.sleep(TICK)
     took = time.monotonic() - start
-    for _, writer in streams:
-        writer.write_eof()
-    print(
-        json.dumps({"per_second": sent / took, "sent": sent, "refused": sum(await asyncio.gather(*answers))})
-    )
+    ended: set[asyncio.Task[None]] = set()
+    while len(statuses) < sent and not ended:
+        ended, _ = await asyncio.wait(readers, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+    for each in readers:
+        each.cancel()
+    refused = sum(each in (b"401", b"429") for each in statuses)
+    print(json.dumps({"per_second": sent / took, "sent": sent, "refused": refused}))
 
 
 asyncio.run(main())
