@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
 # Real parts that the tests start: a TURN server, an MQTT broker, PostgreSQL and a browser (what runs in it
-# comes by npm), and what the benchmarks put beside Liveman.
-DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster chromium:chromium npm:npm
+# comes by npm), with what the driver of the latter needs; and what the benchmarks put beside Liveman.
+BROWSERS := chromium:chromium libatomic1:libatomic.so.1
+DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster $(BROWSERS) npm:npm
 BROWSER := tests/browser/node_modules/.package-lock.json
 # What the dashboard takes from npm: bundled, and kept out of git.
 BUNDLE := src/liveman/dashboard/static/dash.js
-BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster chromium:chromium mosquitto:mosquitto
+BENCH_DEBIAN := nginx-light:nginx wrk:wrk postgresql:pg_ctlcluster $(BROWSERS) mosquitto:mosquitto
 
 .PHONY: install dashboard demo wheel screenshots test test-long check bench clean
 
@@ -43,7 +44,7 @@ $(BROWSER): tests/browser/package-lock.json
 	@touch $@
 
 screenshots: install $(BUNDLE)
-	@./.ci/packages chromium:chromium
+	@./.ci/packages $(BROWSERS)
 	PYTHONPATH=tests $(BIN)/python -m dashboard.screenshots
 
 test: install $(BROWSER) $(BUNDLE)

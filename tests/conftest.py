@@ -9,8 +9,8 @@ from hypothesis import settings
 from support.postgres import Postgres
 
 # The same examples in each run, so that a change is red by its own fault; `make test-long` tries others.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("random", derandomize=False)
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None)
 settings.load_profile("same")
 
 

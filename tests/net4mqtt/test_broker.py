@@ -7,7 +7,9 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiomqtt
 import pytest
 
 from liveman.forms import Secret
@@ -265,6 +267,31 @@ async def test_two_clients_with_one_id_are_told_so(
         url = broker.url.replace("mqtt:", f"{scheme}:")
         async with client(url, id="same"), client(url, id="same"):
             await holds(lambda: "another client with the same client_id" in caplog.text)
+
+
+@pytest.mark.parametrize("moment", ["subscribe", "__aexit__"])
+async def test_it_ends_also_in_the_moment_of_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """By WebSocket, whose library then swallows the cancellation."""
+    reached = asyncio.Event()
+    ask = getattr(aiomqtt.Client, moment)
+
+    async def asks_and_swallows(*arguments: Any, **options: Any) -> Any:
+        answer = await ask(*arguments, **options)
+        reached.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return answer
+
+    monkeypatch.setattr(aiomqtt.Client, moment, asks_and_swallows)
+    async with mosquitto(tmp_path, "protocol websockets") as broker, asyncio.timeout(10):
+        async with client(broker.url.replace("mqtt:", "ws:")) as (side, _):
+            if moment == "__aexit__":
+                await holds(lambda: side.connected)
+                await broker.stop()
+            await reached.wait()
 
 
 @pytest.mark.parametrize("scheme", ["mqtt", "ws"])

@@ -5,6 +5,7 @@ They are the files ``migrations/NNNN_name.sql``. A statement ends with a semicol
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 
 from attrs import frozen
@@ -43,11 +44,12 @@ class Migration:
         return frozenset(name.lower() for name in re.findall(r"^CREATE TABLE (\w+)", self.sql, re.MULTILINE))
 
 
-def migrations() -> list[Migration]:
+@cache
+def migrations() -> tuple[Migration, ...]:
     """All that this Liveman knows, in their order."""
     files = resources.files("liveman.database").joinpath("migrations").iterdir()
     names = sorted(file.name for file in files if file.name.endswith(".sql"))
-    return [_read(name) for name in names]
+    return tuple(_read(name) for name in names)
 
 
 async def pending(

@@ -62,7 +62,8 @@ async def _serve(settings: NodeSettings, listen: str, until_eof: bool) -> None:
     print(json.dumps({"url": f"http://{shown}:{bound}"}), flush=True)
     await end.wait()
     try:
-        await asyncio.wait_for(runner.cleanup(), 1.5)
+        async with asyncio.timeout(1.5):
+            await runner.cleanup()
     except TimeoutError:
         pass
 

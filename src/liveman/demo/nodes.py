@@ -110,7 +110,8 @@ class _Child:
         assert process.stdout and process.stderr
         watch = tasks.start(f"watch {self._alias}", self._watch(process, process.stderr))
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), _START_WITHIN)
+            async with asyncio.timeout(_START_WITHIN):
+                line = await process.stdout.readline()
         except TimeoutError:
             line = b""
         if not line:
@@ -129,7 +130,8 @@ class _Child:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), _END_WITHIN)
+            async with asyncio.timeout(_END_WITHIN):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -48,7 +48,8 @@ class Bell:
         """Wait until it has rung more than ``seen`` times. False when it has not for so many seconds."""
         if self.rings == seen:
             try:
-                await asyncio.wait_for(self._event.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._event.wait()
             except TimeoutError:
                 return False
         return True

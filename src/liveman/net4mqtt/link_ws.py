@@ -4,6 +4,8 @@ import asyncio
 import logging
 import ssl
 from collections import deque
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import aiomqtt
 
@@ -14,6 +16,8 @@ from liveman.tasks import TaskOwner
 __all__ = ["connect_ws"]
 
 _ANSWER_SECONDS = 5.0
+
+T = TypeVar("T")
 
 _SILENT = logging.Logger("aiomqtt")
 _SILENT.disabled = True
@@ -71,7 +75,7 @@ class _WsLink(Link):
             raise
         finally:
             self._entered = entering.done() and not entering.cancelled() and entering.exception() is None
-        granted = await self._client.subscribe([(topic, 0) for topic in session.subscriptions])
+        granted = await _cancellable(self._client.subscribe([(topic, 0) for topic in session.subscriptions]))
         self._check(session, [code if isinstance(code, int) else code.value for code in granted])
         self._tasks.start("net4mqtt websocket receiving", self._receive())
         self._tasks.start("net4mqtt websocket sending", self._send())
@@ -92,7 +96,7 @@ class _WsLink(Link):
                 if self._waiting and not self.lost.done():
                     await self._emptied.wait()
                 if self._entered:
-                    await self._client.__aexit__(None, None, None)
+                    await _cancellable(self._client.__aexit__(None, None, None))
         except (TimeoutError, aiomqtt.MqttError):
             pass
         finally:
@@ -108,7 +112,7 @@ class _WsLink(Link):
             self._lose(str(error))
 
     async def _send(self) -> None:
-        # Not for ever: the publishing of aiomqtt can swallow a cancellation.
+        # Not for ever: the publishing can swallow a cancellation, too.
         while not self.lost.done():
             await self._filled.wait()
             try:
@@ -124,6 +128,19 @@ class _WsLink(Link):
                 return
             self._filled.clear()
             self._emptied.set()
+
+
+async def _cancellable(waiting: Awaitable[T]) -> T:
+    """What aiomqtt waits for, by asyncio.wait_for, which before Python 3.12 swallows a cancellation that
+    comes at the same moment as the answer: the task would go on for ever, and who ended it wait for it."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await waiting
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _straight(sink: Sink) -> type[asyncio.Queue[aiomqtt.Message]]:
