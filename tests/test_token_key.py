@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from liveman.auth.jws import parse_jws
@@ -237,7 +237,6 @@ ODD = (
 )
 
 
-@settings(deadline=None)
 @given(
     base=st.sampled_from([RSA_JWK, EC_JWK, OKP_JWK]),
     changes=st.dictionaries(

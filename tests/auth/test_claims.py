@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auth.issuing import NOW, good
@@ -213,7 +213,6 @@ ODD = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["id", "exp", "mode", "nbf", "sub", "jti", "iss", "aud", "x"]), ODD))
 def test_no_claims_do_more_than_be_refused(changes: dict[str, Any]) -> None:
     """Whatever stands there: the outcome is an identity of well-formed values, or a reason."""
@@ -232,7 +231,6 @@ def test_no_claims_do_more_than_be_refused(changes: dict[str, Any]) -> None:
         assert NOW - 60 < who.expires_at < math.inf
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_a_token_is_for_just_the_names_that_paths_can_hold(name: str) -> None:
     def in_path() -> str | None:

@@ -4,7 +4,7 @@ import codecs
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auth.issuing import NOW, as_json, base64url, compact, good, hs256, native
@@ -112,14 +112,12 @@ def test_what_tells_tokens_apart_does_not_hang_on_how_the_signature_is_written()
     assert parse_jws(native(good(exp=NOW))).signed != parse_jws(native(good())).signed
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200) | st.binary(max_size=100).map(lambda raw: f"{b64(raw)}.{b64(raw)}.{b64(raw)}"))
 def test_no_text_does_more_than_be_refused(token: str) -> None:
     with pytest.raises(NotAuthenticated):
         parse_jws(token)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=9), max_size=4))
 def test_any_object_comes_back_from_its_json(value: dict[str, object]) -> None:
     assert parse_object(as_json(value)) == value

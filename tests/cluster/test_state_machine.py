@@ -474,7 +474,7 @@ def _counts(of: Any) -> tuple[int, int, int]:
     return of.publishers, of.subscribers, of.relays
 
 
-Watched.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+Watched.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
 
 
 class TestWatched(Watched.TestCase):  # type: ignore[misc]

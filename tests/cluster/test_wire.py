@@ -275,7 +275,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=30) | _json.map(lambda value: json.dumps([value]).encode()))
 def test_whatever_a_node_says_is_read_or_refused(text: bytes) -> None:
     """There is no third way out, also for members of other types."""

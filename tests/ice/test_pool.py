@@ -332,7 +332,7 @@ def test_an_outage_is_bridged_by_the_pool_and_hardly_asked_about() -> None:
     assert simulation.seen["without"] == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32),
     rates=st.lists(st.sampled_from([0.01, 1.0, 30.0]), min_size=1, max_size=4),

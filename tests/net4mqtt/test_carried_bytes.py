@@ -189,7 +189,7 @@ def run(coroutine: Any) -> None:
 
 
 @given(st.lists(steps, min_size=10, max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_bytes_in_are_bytes_out(script: list[tuple[Any, ...]]) -> None:
     """Whatever the chunks, the interleaving, the pauses, and however slow the broker: in order, and in the end
     all. Never is more on the way to a peer that sends marks back than it may be, but for what was sent while it
@@ -227,7 +227,7 @@ drops = st.tuples(st.just("drop"), sides, st.integers(0, 3) | st.integers(0, 3 *
 
 
 @given(st.lists(st.one_of(steps, writes, drops, drops, closing), min_size=5, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_connection_with_a_lost_message_fails(script: list[tuple[Any, ...]]) -> None:
     """Whichever message it was. What came on others is whole, or they have failed too."""
 

@@ -46,7 +46,7 @@ messages = st.lists(st.tuples(topics, payloads, st.booleans()), max_size=60)
 
 
 @given(messages)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_message_upsets_either_role(said: list[tuple[str, bytes, bool]]) -> None:
     """Also while a connection of its own is open. Its bytes are its own."""
 

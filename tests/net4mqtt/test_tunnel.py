@@ -101,7 +101,7 @@ def messages_wait(side: Tunnels[int]) -> bool:
 
 
 TestTwoSides = TwoSides.TestCase
-TestTwoSides.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTwoSides.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 @given(st.lists(chunks, max_size=20))
