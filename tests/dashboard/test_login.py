@@ -8,7 +8,7 @@ from auth.asking import bearer
 from dashboard.browsing import CLOSED, browsing, get, post
 from dashboard.html import parse
 from liveman.access import SUBSCRIBE, Identity
-from liveman.config import Auth, Secret
+from liveman.config import Auth, Http, Secret
 from liveman.dashboard.login import own_page
 
 ANN = {"username": "ann", "password": "her password"}
@@ -56,12 +56,44 @@ async def test_too_many_guesses_are_told_so() -> None:
         assert "try again later" in answer.text
 
 
-@pytest.mark.parametrize("path", ["login", "logout"])
-async def test_other_sites_log_nobody_in_or_out(path: str) -> None:
+@pytest.mark.parametrize("path", ["login", "logout", "api/logout"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "self"},
+        {"Origin": "http://evil.example"},
+        # As of a page that tells nobody where it is.
+        {"Origin": "null"},
+    ],
+)
+async def test_other_sites_log_nobody_in_or_out(path: str, said: dict[str, str]) -> None:
+    """Also where a browser sends no Sec-Fetch-Site, as without https."""
     async with browsing(auth=CLOSED) as client:
-        answer = await post(client, path, {"Sec-Fetch-Site": "cross-site"}, **ANN)
+        own = str(client._base_url).rstrip("/")
+        answer = await post(
+            client, path, {name: text.replace("self", own) for name, text in said.items()}, **ANN
+        )
         assert answer.status == 403
         assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("said", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "self"}, {}])
+async def test_own_pages_and_programs_log_in_and_out(said: dict[str, str]) -> None:
+    async with browsing(auth=CLOSED) as client:
+        own = str(client._base_url).rstrip("/")
+        headers = {name: text.replace("self", own) for name, text in said.items()}
+        for path in ("login", "logout"):
+            answer = await post(client, path, headers, **ANN)
+            assert answer.status == 303
+            assert "Set-Cookie" in answer.headers
+
+
+async def test_behind_a_proxy_own_pages_are_those_that_the_browser_sees() -> None:
+    there = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "live.example"}
+    async with browsing(auth=CLOSED, http=Http(trusted_proxies=("127.0.0.1",))) as client:
+        for origin, status in (("https://live.example", 303), ("http://live.example", 403)):
+            assert (await post(client, "login", {**there, "Origin": origin}, **ANN)).status == status
 
 
 @pytest.mark.parametrize("headers", [{"Content-Type": "application/json"}, {"Content-Type": "text/plain"}])

@@ -5,7 +5,7 @@ import time
 
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
 from liveman.audit import audit
-from liveman.auth.credentials import cookie
+from liveman.auth.credentials import check_page, cookie
 from liveman.auth.gate import Gate
 from liveman.errors import NotAuthenticated
 from liveman.forwarded import client_of
@@ -66,5 +66,6 @@ async def log_in_by_token(gate: Gate, inbound: Inbound, token: str) -> tuple[Ide
 
 
 def log_out(gate: Gate, inbound: Inbound) -> str:
-    """The Set-Cookie field that takes the token away."""
+    """The Set-Cookie field that takes the token away. Raises NotAllowed for another site's page."""
+    check_page(inbound, gate.trusted)
     return cookie("", scheme=client_of(inbound, gate.trusted).scheme, seconds=0)

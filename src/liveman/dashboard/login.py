@@ -5,11 +5,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from liveman.access import OPEN, Identity
+from liveman.auth.credentials import check_page
 from liveman.auth.logins import log_in, log_in_by_token, log_out
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, Pages, View, place
-from liveman.errors import BadPath, LivemanError, NotAllowed
-from liveman.inbound import Inbound
+from liveman.errors import BadPath, LivemanError
 from liveman.json_body import read_form
 from liveman.middleware import INBOUND, Route
 from liveman.paths import check_path
@@ -31,7 +31,7 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
     async def enter(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
         asked = place(inbound)
-        _check_origin(inbound)
+        check_page(inbound, gate.trusted)
         gate.count(inbound)
         fields = await read_form(request)
         following = own_page(fields.get("next", ""))
@@ -50,7 +50,6 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
 
     async def leave(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
-        _check_origin(inbound)
         return _see_other(place(inbound).href("login"), log_out(gate, inbound))
 
     return [
@@ -83,12 +82,6 @@ def _home(following: str, identity: Identity) -> str:
 def _form(following: str, error: LivemanError | None = None) -> View:
     values = {"following": own_page(following), "problem": error.detail if error else ""}
     return View("login.html", values, status=error.status if error else 200)
-
-
-def _check_origin(inbound: Inbound) -> None:
-    """Other sites' pages log nobody in or out. Where a browser does not say, as without https, it may be."""
-    if inbound.header(b"sec-fetch-site") not in ("", "same-origin"):
-        raise NotAllowed("This form is for Liveman's own pages alone.")
 
 
 def _see_other(location: str, cookie: str) -> web.Response:
