@@ -46,7 +46,7 @@ class Dashboard:
 
     @live.default
     def _live(self) -> Live:
-        return Live(self.cluster.changes, self._tasks.start)
+        return Live(self.cluster.changes, self._tasks.start, self.gate.revoked)
 
     async def __aenter__(self) -> Self:
         self._tasks.start("keep the history", self._keep_history())

@@ -151,14 +151,13 @@ class Pages:
         return Answer(status, told.fields(usual), text.encode())
 
     async def _follow(self, inbound: Hosted, page: Page, asked: Asked) -> web.StreamResponse:
-        until = asked.identity.expires_at
         shared = evolve(asked, identity=Identity("", asked.identity.stream, asked.identity.mode))
 
         async def render() -> Frame:
             return Frame.of(self.render(await page.view(shared), shared))
 
         key = (page.path, shared.path, shared.root, *sorted(shared.query.items()), shared.identity)
-        await self._live.listen(inbound, key, render, until=until)
+        await self._live.listen(inbound, key, render)
         assert inbound.response is not None
         return inbound.response
 
