@@ -50,7 +50,7 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
 
     async def leave(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
-        return _see_other(place(inbound).href("login"), log_out(gate, inbound))
+        return _see_other(place(inbound).href("login"), await log_out(gate, inbound))
 
     return [
         Route("POST", "/login", enter, OPEN, refusal=pages.refuse),
