@@ -47,6 +47,16 @@ async def test_a_wrong_password_is_told_in_the_form_which_still_knows_the_way_ba
         assert "wrong</" not in answer.text.replace("is wrong.</", "")
 
 
+async def test_what_was_typed_is_kept_but_for_what_is_secret() -> None:
+    name, secret = '"><b>ann', "s3cret"
+    async with browsing(auth=CLOSED) as client:
+        by_name = await post(client, "login", username=name, password=secret)
+        assert parse(by_name.text).first("input", name="username")["value"] == name
+        by_token = await post(client, "login", token=secret)
+        assert "open" in parse(by_token.text).first("details").attributes, "else one sees no form for a token"
+        assert secret not in by_name.text + by_token.text
+
+
 async def test_too_many_guesses_are_told_so() -> None:
     async with browsing(auth=CLOSED) as client:
         for _ in range(12):

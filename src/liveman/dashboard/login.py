@@ -43,7 +43,7 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
             else:
                 _, kept = await log_in(gate, inbound, fields.get("username", ""), fields.get("password", ""))
         except LivemanError as error:
-            response = pages.response(_form(following, error), asked)
+            response = pages.response(_form(following, error, fields.get("username", "")), asked)
             response.headers.update(error.headers)
             return response
         return _see_other(asked.root + following[1:], kept)
@@ -79,8 +79,13 @@ def _home(following: str, identity: Identity) -> str:
     return f"/streams/{quote(identity.stream, safe='')}"
 
 
-def _form(following: str, error: LivemanError | None = None) -> View:
-    values = {"following": own_page(following), "problem": error.detail if error else ""}
+def _form(following: str, error: LivemanError | None = None, username: str = "") -> View:
+    """``username``: as it was typed; without one a token was."""
+    values = {
+        "following": own_page(following),
+        "problem": error.detail if error else "",
+        "username": username,
+    }
     return View("login.html", values, status=error.status if error else 200)
 
 
