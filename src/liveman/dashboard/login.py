@@ -1,10 +1,9 @@
 """Logging in and out by forms, which work without scripts."""
 
-from urllib.parse import quote
-
 from aiohttp import web
+from attrs import evolve
 
-from liveman.access import OPEN, Identity
+from liveman.access import OPEN
 from liveman.auth.credentials import check_page
 from liveman.auth.logins import log_in, log_in_by_token, log_out
 from liveman.dashboard.dashboard import Dashboard
@@ -35,18 +34,20 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
         gate.count(inbound)
         fields = await read_form(request)
         following = own_page(fields.get("next", ""))
+        location = asked.root + following[1:]
         token = fields.get("token", "").strip()
         try:
             if token:
                 identity, kept = await log_in_by_token(gate, inbound, token)
-                following = _home(following, identity)
+                if following == "/":
+                    location = evolve(asked, identity=identity).home
             else:
                 _, kept = await log_in(gate, inbound, fields.get("username", ""), fields.get("password", ""))
         except LivemanError as error:
             response = pages.response(_form(following, error, fields.get("username", "")), asked)
             response.headers.update(error.headers)
             return response
-        return _see_other(asked.root + following[1:], kept)
+        return _see_other(location, kept)
 
     async def leave(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
@@ -70,13 +71,6 @@ def own_page(text: str) -> str:
     except BadPath:
         return "/"
     return text
-
-
-def _home(following: str, identity: Identity) -> str:
-    """Who may see one stream alone has the overview's place there."""
-    if following != "/" or identity.stream == "*":
-        return following
-    return f"/streams/{quote(identity.stream, safe='')}"
 
 
 def _form(following: str, error: LivemanError | None = None, username: str = "") -> View:

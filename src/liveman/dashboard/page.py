@@ -12,7 +12,7 @@ from aiohttp import web
 from attrs import evolve, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from liveman.access import MANAGE, Identity, Rule
+from liveman.access import MANAGE, SUBSCRIBE, Identity, Rule
 from liveman.dashboard import words
 from liveman.dashboard.assets import Assets
 from liveman.dashboard.live import Frame, Live
@@ -45,6 +45,14 @@ class Asked:
         """Whether what the page shows may be changed by the one who asks."""
         mine = self.identity.stream in ("*", self.segments.get("stream"))
         return mine and bool(self.identity.mode & MANAGE)
+
+    @property
+    def home(self) -> str:
+        """Where the one who asks can begin: who may see or publish one stream alone, there."""
+        who = self.identity
+        if who.stream == "*" or not who.mode:
+            return self.root
+        return self.href("streams" if who.mode & SUBSCRIBE else "publish", who.stream)
 
     def href(self, *segments: str, **query: object) -> str:
         """The relative URL of a path of Liveman's, from its decoded segments; an empty one at the end stands
