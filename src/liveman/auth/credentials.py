@@ -71,8 +71,8 @@ def check_page(inbound: Inbound, trusted: Sequence[Network]) -> None:
     says = inbound.header(b"sec-fetch-site") or inbound.header(b"origin")
     if says and not _same_origin(inbound, trusted):
         raise NotAllowed(
-            "This form is for Liveman's own pages alone. A proxy before it must pass on the header Host, "
-            "or stand in http.trusted_proxies."
+            "This form is for Liveman's own pages alone. A proxy before it must pass on the header Host, or "
+            "say X-Forwarded-Host and stand in http.trusted_proxies."
         )
 
 
