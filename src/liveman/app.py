@@ -250,6 +250,7 @@ class _Rooms:
             self.objects,
             config,
             self._database_problem,
+            lambda: self.discovery.problem if self.discovery else "",
         )
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:

@@ -106,6 +106,11 @@ class Discovery:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
+    @property
+    def problem(self) -> str:
+        """Why the broker is not connected; "": it is."""
+        return self.local.broker.problem or ""
+
     # The ways to nodes.
 
     def leads_to(self, url: str) -> bool:
@@ -226,7 +231,7 @@ class Discovery:
                     self._cluster.node_may_be_back(alias)
 
     def _way(self, agent: str, present: bool) -> Way:
-        broker = self.local.broker.problem or "connected"
+        broker = self.problem or "connected"
         if present:
             return Way(agent, "online", broker, self._reported.get(agent))
         left = agent in self._missing or agent in self._left

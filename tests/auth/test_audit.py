@@ -57,6 +57,10 @@ async def test_logins(client: ClientSession, lines: Any) -> None:
     """A name that is no account's is not repeated: it may well be a password."""
     assert await login(client, "ann", "her secret password") == 200
     assert lines.take() == ["login subject=ann address=192.0.2.7"]
+    token = bearer(sub="bob")["Authorization"].removeprefix("Bearer ")
+    for cookie in (f"liveman={token}", "liveman=wrong", "other=1"):
+        await ask(client, "POST", "/api/logout", headers={"Cookie": cookie})
+    assert lines.take() == ["logout subject=bob address=127.0.0.1"]
     assert await login(client, "ann", "a wrong password") == 401
     assert lines.take() == ["login failed subject=ann address=192.0.2.7"]
     assert await login(client, "my-own-password", "x") == 401

@@ -174,6 +174,36 @@ async def test_a_logout_takes_the_cookie_away(client: ClientSession, behind: Cli
         assert bool(morsel["secure"]) == bool(headers)
 
 
+async def test_what_a_login_has_made_is_good_no_more_after_its_logout_wherever_it_is(
+    client: ClientSession,
+) -> None:
+    mine, other = [(await login(client)).json["access_token"] for _ in range(2)]
+    headers = {"Cookie": f"liveman={mine}"}
+    assert (await ask(client, "POST", "/api/logout", headers=headers)).status == 204
+    for shown in (headers, {"Authorization": f"Bearer {mine}"}):
+        assert (await ask(client, "GET", "/api/nodes/", headers=shown)).status == 401
+    assert (await ask(client, "GET", "/api/nodes/", headers={"Cookie": f"liveman={other}"})).status == 200
+    # Once more, and with what is none: there is nothing to end.
+    for shown in (headers, {"Cookie": "liveman=x"}):
+        assert (await ask(client, "POST", "/api/logout", headers=shown)).status == 204
+
+
+async def test_a_logout_leaves_alone_what_somebody_has_logged_in_with(client: ClientSession) -> None:
+    """It may be in use elsewhere."""
+    for shown in (bearer(), bearer("cam", 6), bearer(sub="bob")):
+        headers = {"Cookie": f"liveman={shown['Authorization'].removeprefix('Bearer ')}"}
+        assert (await ask(client, "POST", "/api/logout", headers=headers)).status == 204
+        assert (await ask(client, "GET", "/api/streams/cam", headers=shown)).status == 200
+
+
+async def test_a_logout_by_another_sites_page_ends_nothing(client: ClientSession) -> None:
+    headers = {"Cookie": f"liveman={(await login(client)).json['access_token']}"}
+    said = await ask(client, "POST", "/api/logout", headers={**headers, "Origin": "http://evil.example"})
+    assert said.status == 403
+    assert "Set-Cookie" not in said.headers
+    assert (await ask(client, "GET", "/api/nodes/", headers=headers)).status == 200
+
+
 async def test_a_node_never_gets_the_cookie() -> None:
     async with raw_node() as node, guarded(node, auth={"accounts": ACCOUNTS}) as client:
         token = (await login(client)).json["access_token"]

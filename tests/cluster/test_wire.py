@@ -134,6 +134,7 @@ def test_strategy_and_info_of_a_real_node() -> None:
     assert parse_info(data("info.json")) == "v0.9.0-108-g42205144"
     assert parse_strategy(b"{}").each_stream_max_sub is None
     assert parse_info(b"{}") is None
+    assert parse_info(b'{"version": "v' + b"0" * 1_000_000 + b'"}') == "v" + "0" * 63
 
 
 @pytest.mark.parametrize("parse", [parse_strategy, parse_info, parse_stream])

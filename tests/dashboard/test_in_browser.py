@@ -18,13 +18,17 @@ from liveman.server import serving
 from support.browser import CHROMIUM, OPTIONS
 from support.liveman import config_for
 
+#: For the browser another host, which is not its own and has no https.
+ELSEWHERE = "live.test"
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        options = [*OPTIONS, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"]
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield started
         await started.close()
 
@@ -108,6 +112,34 @@ async def log_in(page: Page, wanted: str) -> None:
     await page.get_by_role("button", name="Log in").click()
     await page.wait_for_url(wanted)
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+async def test_without_https_one_logs_in_acts_and_logs_out_but_not_by_pages_of_others(
+    browser: Browser,
+) -> None:
+    """Then a browser tells by Origin alone whose page a form is on."""
+    async with serving(create_app(config_for(auth=CLOSED)), "127.0.0.1:0") as url:
+        there = url.replace("127.0.0.1", ELSEWHERE)
+        async with opened(browser, there) as page:
+            assert not await page.evaluate("isSecureContext")
+            await log_in(page, wanted=f"{there}/")
+            answer = await page.evaluate(
+                "fetch('api/tokens/some', {method: 'DELETE'}).then(({status}) => status)"
+            )
+            assert answer == 204
+            stranger = await page.context.new_page()
+            for name in ("logout", "api/logout"):
+                await stranger.set_content(
+                    f'<form method="post" action="{there}/{name}"><button>Go</button></form>'
+                )
+                async with stranger.expect_response(f"{there}/{name}") as refused:
+                    await stranger.get_by_role("button").click()
+                assert (await refused.value).status == 403
+                await stranger.goto("about:blank")
+            assert await page.context.cookies()
+            await page.get_by_role("button", name="Log out").click()
+            await page.wait_for_url(f"{there}/login")
+            assert not await page.context.cookies()
 
 
 async def test_a_link_of_another_site_finds_who_is_logged_in(browser: Browser) -> None:

@@ -153,6 +153,19 @@ async def test_a_stream_lasts_no_longer_than_its_token(shown: list[Asked]) -> No
                 await response.content.read()
 
 
+async def test_a_stream_ends_when_its_token_is_revoked_and_others_go_on(shown: list[Asked]) -> None:
+    async with browsing(auth=CLOSED) as client:
+        async with listening(client, **bearer(jti="stolen")) as thief, listening(client, **bearer()) as owner:
+            await message(thief)
+            await message(owner)
+            async with client.delete("api/tokens/stolen", headers=bearer()) as response:
+                assert response.status == 204
+            words[0] = "two"
+            async with asyncio.timeout(5):
+                assert b"two" not in await thief.content.read()
+            assert "two" in (await message(owner))["html"]
+
+
 async def test_nothing_is_made_when_nobody_looks_any_more(shown: list[Asked]) -> None:
     async with browsing() as client:
         async with listening(client) as response:

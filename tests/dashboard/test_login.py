@@ -8,7 +8,7 @@ from auth.asking import bearer
 from dashboard.browsing import CLOSED, browsing, get, post
 from dashboard.html import parse
 from liveman.access import SUBSCRIBE, Identity
-from liveman.config import Auth, Secret
+from liveman.config import Auth, Http, Secret
 from liveman.dashboard.login import own_page
 
 ANN = {"username": "ann", "password": "her password"}
@@ -47,6 +47,16 @@ async def test_a_wrong_password_is_told_in_the_form_which_still_knows_the_way_ba
         assert "wrong</" not in answer.text.replace("is wrong.</", "")
 
 
+async def test_what_was_typed_is_kept_but_for_what_is_secret() -> None:
+    name, secret = '"><b>ann', "s3cret"
+    async with browsing(auth=CLOSED) as client:
+        by_name = await post(client, "login", username=name, password=secret)
+        assert parse(by_name.text).first("input", name="username")["value"] == name
+        by_token = await post(client, "login", token=secret)
+        assert "open" in parse(by_token.text).first("details").attributes, "else one sees no form for a token"
+        assert secret not in by_name.text + by_token.text
+
+
 async def test_too_many_guesses_are_told_so() -> None:
     async with browsing(auth=CLOSED) as client:
         for _ in range(12):
@@ -56,12 +66,44 @@ async def test_too_many_guesses_are_told_so() -> None:
         assert "try again later" in answer.text
 
 
-@pytest.mark.parametrize("path", ["login", "logout"])
-async def test_other_sites_log_nobody_in_or_out(path: str) -> None:
+@pytest.mark.parametrize("path", ["login", "logout", "api/logout"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "self"},
+        {"Origin": "http://evil.example"},
+        # As of a page that tells nobody where it is.
+        {"Origin": "null"},
+    ],
+)
+async def test_other_sites_log_nobody_in_or_out(path: str, said: dict[str, str]) -> None:
+    """Also where a browser sends no Sec-Fetch-Site, as without https."""
     async with browsing(auth=CLOSED) as client:
-        answer = await post(client, path, {"Sec-Fetch-Site": "cross-site"}, **ANN)
+        own = str(client._base_url).rstrip("/")
+        answer = await post(
+            client, path, {name: text.replace("self", own) for name, text in said.items()}, **ANN
+        )
         assert answer.status == 403
         assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("said", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "self"}, {}])
+async def test_own_pages_and_programs_log_in_and_out(said: dict[str, str]) -> None:
+    async with browsing(auth=CLOSED) as client:
+        own = str(client._base_url).rstrip("/")
+        headers = {name: text.replace("self", own) for name, text in said.items()}
+        for path in ("login", "logout"):
+            answer = await post(client, path, headers, **ANN)
+            assert answer.status == 303
+            assert "Set-Cookie" in answer.headers
+
+
+async def test_behind_a_proxy_own_pages_are_those_that_the_browser_sees() -> None:
+    there = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "live.example"}
+    async with browsing(auth=CLOSED, http=Http(trusted_proxies=("127.0.0.1",))) as client:
+        for origin, status in (("https://live.example", 303), ("http://live.example", 403)):
+            assert (await post(client, "login", {**there, "Origin": origin}, **ANN)).status == status
 
 
 @pytest.mark.parametrize("headers", [{"Content-Type": "application/json"}, {"Content-Type": "text/plain"}])

@@ -11,7 +11,7 @@ from auth.asking import bearer
 from cluster.fake import body, fake_node, stream
 from dashboard.browsing import CLOSED, browsing, get
 from liveman import create_app
-from liveman.config import NodeConfig
+from liveman.config import Net4mqtt, NodeConfig, Secret
 from liveman.dashboard import dashboard as dashboard_module
 from liveman.dashboard import overview as overview_module
 from liveman.database.sqlite import SqliteDatabase
@@ -83,6 +83,13 @@ async def test_a_database_that_is_away_is_a_problem(monkeypatch: pytest.MonkeyPa
             patch.setattr(overview_module, "_PATIENCE_SECONDS", 0.05)
             assert "The database does not answer" in (await get(client, "")).text
         assert "The database does not answer" not in (await get(client, "")).text
+
+
+async def test_an_mqtt_broker_that_was_never_reached_is_a_problem_though_no_node_is_behind_it() -> None:
+    async with fake_node() as node:
+        section = Net4mqtt(mqtt_url=Secret("mqtt://127.0.0.1:9/cluster"), listen="")
+        async with browsing(node.url, net4mqtt=section) as client:
+            assert "The MQTT broker is not connected" in (await get(client, "")).text
 
 
 class Acme:

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from auth.asking import bearer
-from dashboard.browsing import CLOSED, EVENTS, HTML, browsing, get
+from dashboard.browsing import CLOSED, EVENTS, HTML, browsing, get, post
 from dashboard.html import parse
 from liveman.access import ANYONE, Identity
 from liveman.dashboard.page import Asked
@@ -49,7 +49,7 @@ async def test_a_page_may_load_nothing_but_its_own_scripts_styles_and_pictures()
         assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Referrer-Policy"] == "same-origin"
         assert headers["Cache-Control"] == "no-store"
         assert headers["Vary"] == "Accept"
 
@@ -100,6 +100,17 @@ async def test_who_may_see_one_stream_alone_is_led_there_and_not_to_the_overview
             links = [each["href"] for each in page.first("main").every("a", class_="primary")]
             # At a path that is nowhere nobody is asked who he is.
             assert [link.lstrip("./") for link in links] == ([""] if path == "nowhere" else ["streams/a%20b"])
+
+
+@pytest.mark.parametrize(("mode", "home"), [(4, "streams/a%20b"), (6, "streams/a%20b"), (2, "publish/a%20b")])
+async def test_who_has_a_token_for_one_stream_begins_where_that_opens_something(mode: int, home: str) -> None:
+    token = bearer("a b", mode)["Authorization"].partition(" ")[2]
+    async with browsing(auth=CLOSED) as client:
+        assert (await post(client, "login", token=token)).headers["Location"] == f"./{home}"
+        assert (await get(client, home)).status == 200
+        refused = parse((await get(client, "nodes/")).text)
+        assert refused.first("a", class_="primary")["href"] == f"../{home}"
+        assert refused.first("a", class_="brand")["href"] == f"../{home}"
 
 
 async def test_nothing_is_shown_as_a_page_too_and_without_what_was_asked_for_as_markup() -> None:

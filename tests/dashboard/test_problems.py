@@ -20,8 +20,13 @@ def nodes(*healths: str, pub_max: int = 10, draining: bool = False) -> list[Node
     return list(state.nodes.values())
 
 
-def told(nodes: list[NodeState], ice: dict[str, str] = {}, database: str = "") -> list[str]:  # noqa: B006
-    return [each.what for each in problems(nodes, ice=ice, database=database)]
+def told(
+    nodes: list[NodeState],
+    ice: dict[str, str] = {},  # noqa: B006
+    database: str = "",
+    mqtt: str = "",
+) -> list[str]:
+    return [each.what for each in problems(nodes, ice=ice, database=database, mqtt=mqtt)]
 
 
 def test_a_cluster_that_is_well_has_none() -> None:
@@ -34,7 +39,7 @@ def test_a_node_that_was_not_asked_yet_is_none() -> None:
 
 def test_the_worst_comes_first() -> None:
     found = problems(
-        nodes("up", "down", "suspect"), ice={"acme": "refused: 403"}, database="connection refused"
+        nodes("up", "down", "suspect"), ice={"acme": "refused: 403"}, database="connection refused", mqtt=""
     )
     assert [each.kind for each in found] == ["bad", "bad", "warn", "warn"]
     assert [each.what.split()[:3] for each in found] == [
@@ -78,12 +83,21 @@ def behind(broker: str, presence: Literal["online", "offline"]) -> list[NodeStat
 
 def test_a_broker_that_is_lost_is_one_problem_for_all_nodes_behind_it() -> None:
     there = behind("it does not answer in time", "online") + behind("it does not answer in time", "offline")
-    (what,) = told(there)
+    (what,) = told(there, mqtt="it does not answer in time")
     assert what == "The MQTT broker is not connected: it does not answer in time."
 
 
+def test_a_broker_that_was_never_there_is_one_too_also_without_nodes_behind_it() -> None:
+    what = "The MQTT broker is not connected: it has not been reached yet."
+    assert told(nodes("up"), mqtt="it has not been reached yet") == [what]
+    assert told(nodes(), mqtt="it has not been reached yet")[0] == what
+    assert told(nodes("down"), mqtt="it has not been reached yet")[1:] == [
+        "Node n0 is down: it does not answer."
+    ]
+
+
 def test_a_node_whose_agent_has_left_says_where_to_look() -> None:
-    (gone,) = problems(behind("connected", "offline"), ice={}, database="")
-    (silent,) = problems(behind("connected", "online"), ice={}, database="")
+    (gone,) = problems(behind("connected", "offline"), ice={}, database="", mqtt="")
+    (silent,) = problems(behind("connected", "online"), ice={}, database="", mqtt="")
     assert "has left the MQTT broker" in gone.remedy
     assert "beside the agent edge-7" in silent.remedy

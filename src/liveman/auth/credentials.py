@@ -18,10 +18,10 @@ from attrs import field, frozen
 
 from liveman.access import Rule
 from liveman.errors import BadRequest, NotAllowed, NotAuthenticated
-from liveman.forwarded import Client, Network, client_of
+from liveman.forwarded import Network, client_of
 from liveman.inbound import Inbound
 
-__all__ = ["Password", "Token", "cookie", "cookie_name", "shown"]
+__all__ = ["Password", "Token", "check_page", "cookie", "cookie_name", "kept", "shown"]
 
 #: Those that change nothing (RFC 9110, section 9.2.1).
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -57,13 +57,23 @@ def shown(inbound: Inbound, rule: Rule, trusted: Sequence[Network] = ()) -> Toke
     if rule.query_token and (token := _query_token(inbound.query)) is not None:
         return token
     # Last, as browsers send it with everything, also where it is no good any more.
-    if not inbound.header(b"cookie"):
-        return None
-    client = client_of(inbound, trusted)
-    token = _cookie_token(inbound, client)
-    if token is not None and inbound.method not in _SAFE and not _same_origin(inbound, client):
+    token = kept(inbound, trusted)
+    if token is not None and inbound.method not in _SAFE and not _same_origin(inbound, trusted):
         raise NotAllowed("The cookie is for Liveman's own pages alone; others send a token.")
     return token
+
+
+def check_page(inbound: Inbound, trusted: Sequence[Network]) -> None:
+    """Other sites' pages log nobody in or out. Who does not say where it comes from is no browser.
+
+    Raises NotAllowed.
+    """
+    says = inbound.header(b"sec-fetch-site") or inbound.header(b"origin")
+    if says and not _same_origin(inbound, trusted):
+        raise NotAllowed(
+            "This form is for Liveman's own pages alone. A proxy before it must pass on the header Host, or "
+            "say X-Forwarded-Host and stand in http.trusted_proxies."
+        )
 
 
 def cookie_name(scheme: str) -> str:
@@ -115,11 +125,12 @@ def _query_token(query: str) -> Token | None:
     return _token(tokens[0]) if tokens and tokens[0] else None
 
 
-def _cookie_token(inbound: Inbound, client: Client) -> Token | None:
+def kept(inbound: Inbound, trusted: Sequence[Network]) -> Token | None:
+    """What the cookie of a login holds; None: there is none."""
     header = inbound.header(b"cookie")
     if not header:
         return None
-    name = cookie_name(client.scheme)
+    name = cookie_name(client_of(inbound, trusted).scheme)
     for pair in header.replace(",", ";").split(";"):
         key, _, value = pair.strip().partition("=")
         if key == name and value:
@@ -127,8 +138,10 @@ def _cookie_token(inbound: Inbound, client: Client) -> Token | None:
     return None
 
 
-def _same_origin(inbound: Inbound, client: Client) -> bool:
-    """By what pages cannot forge: Sec-Fetch-Site, or Origin from browsers that are too old for it."""
+def _same_origin(inbound: Inbound, trusted: Sequence[Network]) -> bool:
+    """By what pages cannot forge: Sec-Fetch-Site, or Origin, from browsers that are too old for it and, but
+    for localhost, where there is no https."""
     if site := inbound.header(b"sec-fetch-site"):
         return site == "same-origin"
+    client = client_of(inbound, trusted)
     return inbound.header(b"origin").lower() == f"{client.scheme}://{client.host}".lower()

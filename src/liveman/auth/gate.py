@@ -100,6 +100,10 @@ class Gate:
         """Whose token this is. Raises NotAuthenticated, TooMany."""
         return self._unless_revoked(await self.tokens.identify(token, client_network(inbound.address)))
 
+    def revoked(self, identity: Identity) -> bool:
+        """Whether this one's token is good no more, though it has not expired."""
+        return bool(identity.token_id) and identity.token_id in self.revocations
+
     async def admit(self, inbound: Inbound, action: Action) -> "Seat":
         """Let somebody publish or subscribe: the caller `leave`s the seat in the end, whatever comes of it.
 
@@ -181,7 +185,7 @@ class Gate:
             return Identity(f"token:{name}", undecided=True, token_id=name)
 
     def _unless_revoked(self, identity: Identity) -> Identity:
-        if identity.token_id and identity.token_id in self.revocations:
+        if self.revoked(identity):
             raise NotAuthenticated("The token has been revoked.")
         return identity
 
@@ -200,7 +204,7 @@ class Seat:
     def taken(self, alias: str, session: str) -> None:
         """A node has made the session. Raises NotAuthenticated when the token was revoked meanwhile."""
         gate = self.gate
-        if self.identity.token_id and self.identity.token_id in gate.revocations:
+        if gate.revoked(self.identity):
             raise NotAuthenticated("The token has been revoked.")
         if self.identity is not ANYONE:
             gate.live.add(Session(self.action, alias, self.stream, session), self.identity)

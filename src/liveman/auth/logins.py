@@ -5,13 +5,16 @@ import time
 
 from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
 from liveman.audit import audit
-from liveman.auth.credentials import cookie
+from liveman.auth.credentials import check_page, cookie, kept
 from liveman.auth.gate import Gate
-from liveman.errors import NotAuthenticated
+from liveman.errors import DatabaseError, NotAuthenticated
 from liveman.forwarded import client_of
 from liveman.inbound import Inbound
+from liveman.logs import get_logger
 
 __all__ = ["ALL", "LOGIN_SECONDS", "log_in", "log_in_by_token", "log_out"]
+
+log = get_logger("liveman.auth")
 
 #: RFC 6265, section 4.1.1.
 _NOT_IN_COOKIES = re.compile(r"[^!#-+\--:<-\[\]-~]")
@@ -65,6 +68,26 @@ async def log_in_by_token(gate: Gate, inbound: Inbound, token: str) -> tuple[Ide
     return identity, cookie(token, scheme=scheme, seconds=max(1, min(left, LOGIN_SECONDS)))
 
 
-def log_out(gate: Gate, inbound: Inbound) -> str:
-    """The Set-Cookie field that takes the token away."""
+async def log_out(gate: Gate, inbound: Inbound) -> str:
+    """The Set-Cookie field that takes the token away. One that an account's login has made is good no more;
+    others were somebody's before, and may be in use elsewhere. Raises NotAllowed for another site's page."""
+    check_page(inbound, gate.trusted)
+    token = kept(inbound, gate.trusted)
+    if token is not None:
+        await _end(gate, inbound, token.text)
     return cookie("", scheme=client_of(inbound, gate.trusted).scheme, seconds=0)
+
+
+async def _end(gate: Gate, inbound: Inbound, token: str) -> None:
+    try:
+        identity = inbound.identity = await gate.shown_by(token)
+    except NotAuthenticated:
+        return
+    audit(inbound, "logout")
+    if identity.token_id and gate.passwords.has(identity.subject):
+        try:
+            await gate.revocations.revoke(identity.token_id)
+        except DatabaseError as error:
+            log.warning(
+                "the token of a logout goes on to its end", token=identity.token_id, reason=error.detail
+            )

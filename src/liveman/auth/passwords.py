@@ -66,7 +66,7 @@ class Passwords:
         self._flights: dict[bytes, asyncio.Task[bool]] = {}
 
     def has(self, username: str) -> bool:
-        """Whether there is such an account; for logs alone, as nobody else may learn it."""
+        """Whether there is such an account. No stranger may learn it."""
         return username in self._hashes or username in self._known
 
     async def verify(self, username: str, password: str) -> bool:

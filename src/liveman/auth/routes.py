@@ -64,7 +64,7 @@ def routes(gate: Gate) -> list[Route]:
         return _token(token, {"Set-Cookie": kept})
 
     async def logout(request: web.Request) -> web.Response:
-        return web.Response(status=204, headers={"Set-Cookie": log_out(gate, request[INBOUND])})
+        return web.Response(status=204, headers={"Set-Cookie": await log_out(gate, request[INBOUND])})
 
     async def make(request: web.Request) -> web.Response:
         inbound = request[INBOUND]

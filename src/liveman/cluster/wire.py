@@ -36,6 +36,9 @@ __all__ = [
 #: The largest list of streams that is accepted, in an answer or in one event.
 MAX_BYTES = 16 * 1024 * 1024
 
+#: Of a version, characters: it stands in every list of nodes.
+_LONGEST_VERSION = 64
+
 
 class Cascade(Struct, frozen=True, gc=False):
     """One end of a relay, as the relaying side says it; `src`, `dst`, `resource` are older nodes' names."""
@@ -162,7 +165,7 @@ def parse_strategy(body: bytes) -> Strategy:
 def parse_info(body: bytes) -> str | None:
     """The version in the answer to `GET /api/info`."""
     found: _WireInfo = _decode(_info, body, "the info")
-    return found.version
+    return found.version and found.version[:_LONGEST_VERSION]
 
 
 def session_of(url: str) -> tuple[str, str] | None:

@@ -39,6 +39,8 @@ class Dashboard:
     config: Config
     database_problem: Callable[[], Awaitable[str]]
     """What is wrong with the database; "": it answers."""
+    mqtt_problem: Callable[[], str]
+    """What is wrong with the MQTT broker; "": nothing, or none is used."""
     history: History = field(factory=History, init=False)
     _tasks: TaskOwner = field(factory=TaskOwner, init=False)
     _aside: asyncio.Lock = field(factory=asyncio.Lock, init=False)
@@ -46,7 +48,7 @@ class Dashboard:
 
     @live.default
     def _live(self) -> Live:
-        return Live(self.cluster.changes, self._tasks.start)
+        return Live(self.cluster.changes, self._tasks.start, self.gate.revoked)
 
     async def __aenter__(self) -> Self:
         self._tasks.start("keep the history", self._keep_history())

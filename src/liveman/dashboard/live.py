@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from attrs import define, field, frozen
 
+from liveman.access import Identity
 from liveman.cluster.changes import Changes
 from liveman.errors import LivemanError, Unavailable
 from liveman.inbound import Answer, Inbound
@@ -103,10 +104,12 @@ class _View:
 class Live:
     """The event streams of all pages."""
 
-    def __init__(self, changes: Changes, start: Start) -> None:
-        """``changes`` of the nodes tell when it is worth looking before the wait is over."""
+    def __init__(self, changes: Changes, start: Start, revoked: Callable[[Identity], bool]) -> None:
+        """``changes`` of the nodes tell when it is worth looking before the wait is over; ``revoked``: who
+        may look no more, before the time."""
         self._changes = changes
         self._start = start
+        self._revoked = revoked
         self._views: dict[Hashable, _View] = {}
         self._ended = False
 
@@ -121,9 +124,9 @@ class Live:
             view.ended = True
             view.news.mark()
 
-    async def listen(self, inbound: Inbound, key: Hashable, render: Render, *, until: float | None) -> None:
-        """Answer with the event stream of a view. ``key`` is the same for all who see the same; ``until`` the
-        stream lasts at the most, Unix seconds. Raises Unavailable, and what ``render`` does at first."""
+    async def listen(self, inbound: Inbound, key: Hashable, render: Render) -> None:
+        """Answer with the event stream of a view, for as long as the one who asks may look. ``key`` is the
+        same for all who see the same. Raises Unavailable, and what ``render`` does at first."""
         view = self._views.get(key)
         if view is None:
             if len(self._views) >= MOST_VIEWS:
@@ -137,12 +140,29 @@ class Live:
                 view.followed = True
                 self._start("follow a page", self._follow(key, view))
             await inbound.begin(Answer(200, _FIELDS))
-            await _tell(inbound, view, until)
+            await self._tell(inbound, view)
         finally:
             view.listeners -= 1
             if not view.followed and not view.listeners:
                 del self._views[key]
         await inbound.end()
+
+    async def _tell(self, inbound: Inbound, view: _View) -> None:
+        until = inbound.identity.expires_at
+        known = inbound.header(b"last-event-id")
+        while not view.ended and not self._revoked(inbound.identity):
+            seen, frame = view.news.count, view.newest
+            assert frame is not None
+            await inbound.write(frame.message if frame.tag != known else b":\n\n")
+            known = frame.tag
+            wait = COMMENT_SECONDS if until is None else min(COMMENT_SECONDS, until - time.time())
+            if wait <= 0:
+                return
+            try:
+                async with asyncio.timeout(wait):
+                    await view.news.after(seen)
+            except TimeoutError:
+                pass
 
     async def _follow(self, key: Hashable, view: _View) -> None:
         try:
@@ -162,20 +182,3 @@ class Live:
             view.ended = True
             view.news.mark()
             del self._views[key]
-
-
-async def _tell(inbound: Inbound, view: _View, until: float | None) -> None:
-    known = inbound.header(b"last-event-id")
-    while not view.ended:
-        seen, frame = view.news.count, view.newest
-        assert frame is not None
-        await inbound.write(frame.message if frame.tag != known else b":\n\n")
-        known = frame.tag
-        wait = COMMENT_SECONDS if until is None else min(COMMENT_SECONDS, until - time.time())
-        if wait <= 0:
-            return
-        try:
-            async with asyncio.timeout(wait):
-                await view.news.after(seen)
-        except TimeoutError:
-            pass

@@ -1,15 +1,14 @@
 """Logging in and out by forms, which work without scripts."""
 
-from urllib.parse import quote
-
 from aiohttp import web
+from attrs import evolve
 
-from liveman.access import OPEN, Identity
+from liveman.access import OPEN
+from liveman.auth.credentials import check_page
 from liveman.auth.logins import log_in, log_in_by_token, log_out
 from liveman.dashboard.dashboard import Dashboard
 from liveman.dashboard.page import Asked, Page, Pages, View, place
-from liveman.errors import BadPath, LivemanError, NotAllowed
-from liveman.inbound import Inbound
+from liveman.errors import BadPath, LivemanError
 from liveman.json_body import read_form
 from liveman.middleware import INBOUND, Route
 from liveman.paths import check_path
@@ -31,27 +30,28 @@ def routes(dashboard: Dashboard, pages: Pages) -> list[Route]:
     async def enter(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
         asked = place(inbound)
-        _check_origin(inbound)
+        check_page(inbound, gate.trusted)
         gate.count(inbound)
         fields = await read_form(request)
         following = own_page(fields.get("next", ""))
+        location = asked.root + following[1:]
         token = fields.get("token", "").strip()
         try:
             if token:
                 identity, kept = await log_in_by_token(gate, inbound, token)
-                following = _home(following, identity)
+                if following == "/":
+                    location = evolve(asked, identity=identity).home
             else:
                 _, kept = await log_in(gate, inbound, fields.get("username", ""), fields.get("password", ""))
         except LivemanError as error:
-            response = pages.response(_form(following, error), asked)
+            response = pages.response(_form(following, error, fields.get("username", "")), asked)
             response.headers.update(error.headers)
             return response
-        return _see_other(asked.root + following[1:], kept)
+        return _see_other(location, kept)
 
     async def leave(request: web.Request) -> web.Response:
         inbound = request[INBOUND]
-        _check_origin(inbound)
-        return _see_other(place(inbound).href("login"), log_out(gate, inbound))
+        return _see_other(place(inbound).href("login"), await log_out(gate, inbound))
 
     return [
         Route("POST", "/login", enter, OPEN, refusal=pages.refuse),
@@ -73,22 +73,14 @@ def own_page(text: str) -> str:
     return text
 
 
-def _home(following: str, identity: Identity) -> str:
-    """Who may see one stream alone has the overview's place there."""
-    if following != "/" or identity.stream == "*":
-        return following
-    return f"/streams/{quote(identity.stream, safe='')}"
-
-
-def _form(following: str, error: LivemanError | None = None) -> View:
-    values = {"following": own_page(following), "problem": error.detail if error else ""}
+def _form(following: str, error: LivemanError | None = None, username: str = "") -> View:
+    """``username``: as it was typed; without one a token was."""
+    values = {
+        "following": own_page(following),
+        "problem": error.detail if error else "",
+        "username": username,
+    }
     return View("login.html", values, status=error.status if error else 200)
-
-
-def _check_origin(inbound: Inbound) -> None:
-    """Other sites' pages log nobody in or out. Where a browser does not say, as without https, it may be."""
-    if inbound.header(b"sec-fetch-site") not in ("", "same-origin"):
-        raise NotAllowed("This form is for Liveman's own pages alone.")
 
 
 def _see_other(location: str, cookie: str) -> web.Response:

@@ -25,7 +25,7 @@ def pages(dashboard: Dashboard) -> list[Page]:
         ice = {each.name: each.problem for each in dashboard.broker.status if not each.works}
         health = Counter(node.health.status for node in nodes)
         values = {
-            "problems": problems(nodes, ice=ice, database=database),
+            "problems": problems(nodes, ice=ice, database=database, mqtt=dashboard.mqtt_problem()),
             "nodes": len(nodes),
             "health": health,
             "draining": sum(node.draining for node in nodes),

@@ -12,7 +12,7 @@ from aiohttp import web
 from attrs import evolve, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from liveman.access import MANAGE, Identity, Rule
+from liveman.access import MANAGE, SUBSCRIBE, Identity, Rule
 from liveman.dashboard import words
 from liveman.dashboard.assets import Assets
 from liveman.dashboard.live import Frame, Live
@@ -45,6 +45,14 @@ class Asked:
         """Whether what the page shows may be changed by the one who asks."""
         mine = self.identity.stream in ("*", self.segments.get("stream"))
         return mine and bool(self.identity.mode & MANAGE)
+
+    @property
+    def home(self) -> str:
+        """Where the one who asks can begin: who may see or publish one stream alone, there."""
+        who = self.identity
+        if who.stream == "*" or not who.mode:
+            return self.root
+        return self.href("streams" if who.mode & SUBSCRIBE else "publish", who.stream)
 
     def href(self, *segments: str, **query: object) -> str:
         """The relative URL of a path of Liveman's, from its decoded segments; an empty one at the end stands
@@ -151,14 +159,13 @@ class Pages:
         return Answer(status, told.fields(usual), text.encode())
 
     async def _follow(self, inbound: Hosted, page: Page, asked: Asked) -> web.StreamResponse:
-        until = asked.identity.expires_at
         shared = evolve(asked, identity=Identity("", asked.identity.stream, asked.identity.mode))
 
         async def render() -> Frame:
             return Frame.of(self.render(await page.view(shared), shared))
 
         key = (page.path, shared.path, shared.root, *sorted(shared.query.items()), shared.identity)
-        await self._live.listen(inbound, key, render, until=until)
+        await self._live.listen(inbound, key, render)
         assert inbound.response is not None
         return inbound.response
 
@@ -166,7 +173,8 @@ class Pages:
 #: What every page has.
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
+    # Nobody else learns where one comes from; without a word of it forms would tell no Origin here either.
+    "Referrer-Policy": "same-origin",
     "Vary": "Accept",
     "X-Content-Type-Options": "nosniff",
 }

@@ -1,6 +1,6 @@
 """What is wrong with the cluster now, in words, and what to do about it. The worst comes first."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from attrs import frozen
@@ -22,8 +22,11 @@ class Problem:
     """The segments of the page that shows more of it."""
 
 
-def problems(nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: str) -> list[Problem]:
-    """ice: what is wrong with the ICE providers that fail; database: with the database, "" is nothing."""
+def problems(
+    nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: str, mqtt: str
+) -> list[Problem]:
+    """ice: what is wrong with the ICE providers that fail; database, mqtt: with the database, and the MQTT
+    broker; "": nothing."""
     found: list[Problem] = []
     if database:
         found.append(
@@ -32,6 +35,16 @@ def problems(nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: st
                 f"The database does not answer: {database}",
                 "Start it again, or correct database.url. Streams go on meanwhile, but what has to be kept "
                 "cannot change: nodes, drains, revoked tokens and the index of recordings.",
+            )
+        )
+    if mqtt:
+        found.append(
+            Problem(
+                "bad",
+                f"The MQTT broker is not connected: {mqtt}.",
+                "Check that it runs, and net4mqtt.mqtt_url; Liveman keeps trying. Meanwhile the nodes behind "
+                "it are down, or not known.",
+                ("nodes", ""),
             )
         )
     if not nodes:
@@ -43,18 +56,7 @@ def problems(nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: st
                 ("nodes", ""),
             )
         )
-    lost = {node.way.broker: node for node in nodes if node.way and node.way.broker != "connected"}
-    for broker, node in lost.items():
-        found.append(
-            Problem(
-                "bad",
-                f"The MQTT broker is not connected: {broker}.",
-                "Check that it runs, and net4mqtt.mqtt_url; Liveman keeps trying. Meanwhile the nodes behind "
-                "it are down.",
-                ("nodes", node.node.alias),
-            )
-        )
-    found += _down([node for node in nodes if node.health.status == "down" and not _behind(node, lost)])
+    found += _down([node for node in nodes if node.health.status == "down" and not (mqtt and node.way)])
     places = [node.place for node in nodes if node.place is not None]
     if places and all(place[0] == FULL for place in places):
         found.append(
@@ -86,10 +88,6 @@ def problems(nodes: Sequence[NodeState], *, ice: Mapping[str, str], database: st
         )
     found += _suspect([node for node in nodes if node.health.status == "suspect" and node.health.failures])
     return found
-
-
-def _behind(node: NodeState, lost: Container[str]) -> bool:
-    return node.way is not None and node.way.broker in lost
 
 
 def _remedy(node: NodeState) -> str:
