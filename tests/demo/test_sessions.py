@@ -238,6 +238,23 @@ async def test_a_listener_who_does_not_read_is_dropped(monkeypatch: pytest.Monke
             assert await events.content.readuntil(b"\n\n") == b"data: []\n\n"
 
 
+async def test_a_listener_who_leaves_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(routes, "SSE_IDLE", 0.05)
+    async with local_runner() as runner, aiohttp.ClientSession() as http:
+        host, port = runner.addresses[0]
+        async with http.get(f"http://{host}:{port}/api/sse/streams") as events:
+            await events.content.readuntil(b":\n\n")
+            serving = len(asyncio.all_tasks())
+
+        async def has_ended() -> bool:
+            return len(asyncio.all_tasks()) < serving
+
+        await until(has_ended)
+    assert caplog.records == []
+
+
 async def post_offer(http: aiohttp.ClientSession, url: str, peer: RTCPeerConnection) -> int:
     """POST a peer's offer and forget about the peer; the status."""
     async with http.post(url, data=peer.localDescription.sdp, headers=OFFER_TYPE) as response:

@@ -250,7 +250,7 @@ class _Node:
                         sent = message
                     elif is_idle:
                         await response.write(b":\n\n")
-            except TimeoutError:
+            except (TimeoutError, ConnectionError):  # It does not read, or has gone.
                 if request.transport:
                     request.transport.abort()
                 break
