@@ -130,7 +130,7 @@ def create_app(
         ),
         [
             *proxy_routes(rooms.forwarder),
-            *cluster_routes(rooms.cluster),
+            *cluster_routes(rooms.cluster, rooms.gate.good),
             *operation_routes(rooms.cluster, rooms.registry),
             *auth_routes(rooms.gate),
             *object_routes(rooms.objects, stream_of=rooms.recordings.stream_of),

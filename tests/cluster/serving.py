@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import AsyncMock
@@ -20,10 +20,12 @@ __all__ = ["message", "served", "told"]
 
 
 @asynccontextmanager
-async def served(cluster: Cluster, identity: Identity = ANYONE) -> AsyncIterator[ClientSession]:
+async def served(
+    cluster: Cluster, identity: Identity = ANYONE, good: Callable[[Identity], bool] = lambda _: True
+) -> AsyncIterator[ClientSession]:
     """A client that asks for nothing by itself, such as a coding."""
     app = web.Application()
-    mount(app, Guard(identify=AsyncMock(return_value=identity)), routes(cluster))
+    mount(app, Guard(identify=AsyncMock(return_value=identity)), routes(cluster, good))
     app.on_shutdown.append(_end(cluster))
     async with (
         TestServer(app) as server,

@@ -95,6 +95,23 @@ async def test_a_comment_comes_while_nothing_changes(scene: Scene, monkeypatch: 
         assert ids(await told(events)) == ["second"]
 
 
+async def test_the_stream_of_one_whose_token_is_good_no_more_ends(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when there is nothing to tell; and what there is, is not told."""
+    monkeypatch.setattr(feed, "COMMENT_SECONDS", 0.05)
+    stolen = False
+    async with (
+        served(scene.cluster, good=lambda _: not stolen) as client,
+        client.get("/api/sse/streams") as events,
+    ):
+        assert ids(await told(events)) == ["first"]
+        stolen = True
+        scene.say("second")
+        async with asyncio.timeout(5):
+            assert b"second" not in await events.content.read()
+
+
 async def test_what_makes_no_difference_is_not_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node says the same again, in other words: there are only comments."""
     monkeypatch.setattr(feed, "COMMENT_SECONDS", 0.3)

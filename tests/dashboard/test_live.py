@@ -144,8 +144,11 @@ async def test_a_page_that_is_gone_ends_its_stream_and_is_refused_to_who_comes_a
             assert response.status == 404
 
 
-async def test_a_stream_lasts_no_longer_than_its_token(shown: list[Asked]) -> None:
+async def test_a_stream_lasts_no_longer_than_its_token(
+    shown: list[Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tokens are good for a minute more than they say: for clocks that differ."""
+    monkeypatch.setattr(live_module, "COMMENT_SECONDS", 0.1)
     async with browsing(auth=CLOSED) as client:
         async with listening(client, **bearer(seconds=-59)) as response:
             await message(response)

@@ -11,6 +11,7 @@ from aiohttp import web
 from attrs import define, field
 
 from liveman.access import ANYONE, MANAGE, PUBLISH, SUBSCRIBE, Action, Identity, Rule
+from liveman.auth.claims import LEEWAY
 from liveman.auth.credentials import Password, Token, shown
 from liveman.auth.limits import Buckets, check_quotas, client_network, login_failures
 from liveman.auth.live import Live, Session
@@ -100,9 +101,10 @@ class Gate:
         """Whose token this is. Raises NotAuthenticated, TooMany."""
         return self._unless_revoked(await self.tokens.identify(token, client_network(inbound.address)))
 
-    def revoked(self, identity: Identity) -> bool:
-        """Whether this one's token is good no more, though it has not expired."""
-        return bool(identity.token_id) and identity.token_id in self.revocations
+    def good(self, identity: Identity) -> bool:
+        """Whether the one who was let in may stay: the token has neither expired nor been revoked."""
+        expired = identity.expires_at is not None and identity.expires_at + LEEWAY <= time.time()
+        return not expired and not self._revoked(identity)
 
     async def admit(self, inbound: Inbound, action: Action) -> "Seat":
         """Let somebody publish or subscribe: the caller `leave`s the seat in the end, whatever comes of it.
@@ -184,8 +186,11 @@ class Gate:
             name = hashlib.blake2b(data, key=self._key, digest_size=16).hexdigest()
             return Identity(f"token:{name}", undecided=True, token_id=name)
 
+    def _revoked(self, identity: Identity) -> bool:
+        return bool(identity.token_id) and identity.token_id in self.revocations
+
     def _unless_revoked(self, identity: Identity) -> Identity:
-        if self.revoked(identity):
+        if self._revoked(identity):
             raise NotAuthenticated("The token has been revoked.")
         return identity
 
@@ -204,7 +209,7 @@ class Seat:
     def taken(self, alias: str, session: str) -> None:
         """A node has made the session. Raises NotAuthenticated when the token was revoked meanwhile."""
         gate = self.gate
-        if gate.revoked(self.identity):
+        if gate._revoked(self.identity):
             raise NotAuthenticated("The token has been revoked.")
         if self.identity is not ANYONE:
             gate.live.add(Session(self.action, alias, self.stream, session), self.identity)

@@ -5,7 +5,9 @@ does not take a message in time is cut off.
 """
 
 import asyncio
+from collections.abc import Callable
 
+from liveman.access import Identity
 from liveman.cluster.changes import Changes
 from liveman.cluster.documents import PIECE, Document, Start, View
 from liveman.inbound import Answer, Inbound
@@ -55,8 +57,9 @@ class Feed:
         self._ended = True
         self._cut()
 
-    async def listen(self, inbound: Inbound) -> Answer | None:
-        """Answer a GET or HEAD. What it returns is still to be sent."""
+    async def listen(self, inbound: Inbound, good: Callable[[Identity], bool]) -> Answer | None:
+        """Answer a GET or HEAD, for as long as the one who asks is ``good``. What it returns is still to be
+        sent."""
         if inbound.method == "HEAD":
             return Answer(200, _FIELDS)
         document = await self._view.document()
@@ -79,6 +82,8 @@ class Feed:
                     limit.reschedule(None)
                     await asyncio.sleep(PAUSE_SECONDS)
                     message = await self._newer(document)
+                    if not good(inbound.identity):
+                        break
                     document = message or document
         except TimeoutError:
             if not between:

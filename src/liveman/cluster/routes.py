@@ -1,11 +1,12 @@
 """What can be read over HTTP: the lists of nodes and streams, also as event streams, and decisions."""
 
+from collections.abc import Callable
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 from aiohttp import web
 
-from liveman.access import MANAGE, PUBLISH, READ_ALL, SUBSCRIBE, Rule, stream_name
+from liveman.access import MANAGE, PUBLISH, READ_ALL, SUBSCRIBE, Identity, Rule, stream_name
 from liveman.cluster import listing
 from liveman.cluster.cluster import Cluster
 from liveman.cluster.decision import decision_row
@@ -24,8 +25,15 @@ _FEED = Rule(MANAGE | PUBLISH | SUBSCRIBE, query_token=True)
 _ONE = Rule(SUBSCRIBE, "stream")
 
 
-def routes(cluster: Cluster) -> list[Route | Signal]:
+def routes(cluster: Cluster, good: Callable[[Identity], bool]) -> list[Route | Signal]:
+    """``good``: whether one who was let in may go on listening."""
     lists = cluster.lists
+
+    async def listen_to_nodes(inbound: Inbound) -> Answer | None:
+        return await lists.nodes_feed.listen(inbound, good)
+
+    async def listen_to_streams(inbound: Inbound) -> Answer | None:
+        return await lists.streams_feed.listen(inbound, good)
 
     async def nodes(inbound: Inbound) -> Answer | None:
         return await answer(inbound, await lists.nodes.document())
@@ -55,8 +63,8 @@ def routes(cluster: Cluster) -> list[Route | Signal]:
     return [
         Signal("GET", "/api/nodes/", nodes, READ_ALL),
         Signal("GET", "/api/streams/", streams, READ_ALL),
-        Signal("GET", "/api/sse/nodes", lists.nodes_feed.listen, _FEED),
-        Signal("GET", "/api/sse/streams", lists.streams_feed.listen, _FEED),
+        Signal("GET", "/api/sse/nodes", listen_to_nodes, _FEED),
+        Signal("GET", "/api/sse/streams", listen_to_streams, _FEED),
         Route("GET", "/api/streams/{stream}", stream, _ONE),
         Route("GET", "/api/placement", placement, READ_ALL),
         Route("GET", "/api/decisions", decisions, READ_ALL),

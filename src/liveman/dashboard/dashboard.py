@@ -48,7 +48,7 @@ class Dashboard:
 
     @live.default
     def _live(self) -> Live:
-        return Live(self.cluster.changes, self._tasks.start, self.gate.revoked)
+        return Live(self.cluster.changes, self._tasks.start, self.gate.good)
 
     async def __aenter__(self) -> Self:
         self._tasks.start("keep the history", self._keep_history())

@@ -104,12 +104,12 @@ class _View:
 class Live:
     """The event streams of all pages."""
 
-    def __init__(self, changes: Changes, start: Start, revoked: Callable[[Identity], bool]) -> None:
-        """``changes`` of the nodes tell when it is worth looking before the wait is over; ``revoked``: who
-        may look no more, before the time."""
+    def __init__(self, changes: Changes, start: Start, good: Callable[[Identity], bool]) -> None:
+        """``changes`` of the nodes tell when it is worth looking before the wait is over; ``good``: who may
+        still look."""
         self._changes = changes
         self._start = start
-        self._revoked = revoked
+        self._good = good
         self._views: dict[Hashable, _View] = {}
         self._ended = False
 
@@ -148,18 +148,14 @@ class Live:
         await inbound.end()
 
     async def _tell(self, inbound: Inbound, view: _View) -> None:
-        until = inbound.identity.expires_at
         known = inbound.header(b"last-event-id")
-        while not view.ended and not self._revoked(inbound.identity):
+        while not view.ended and self._good(inbound.identity):
             seen, frame = view.news.count, view.newest
             assert frame is not None
             await inbound.write(frame.message if frame.tag != known else b":\n\n")
             known = frame.tag
-            wait = COMMENT_SECONDS if until is None else min(COMMENT_SECONDS, until - time.time())
-            if wait <= 0:
-                return
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(COMMENT_SECONDS):
                     await view.news.after(seen)
             except TimeoutError:
                 pass
