@@ -83,17 +83,17 @@ class Carrier:
         """The connections to a peer."""
         return self._peers[peer]
 
-    def received(self, arriving: str, payload: bytes) -> bool:
-        """Whether a message was for a connection that is, or was until a moment ago."""
+    def received(self, arriving: str, payload: bytes) -> str | None:
+        """The peer of the connection, that is or was until a moment ago, which a message was for."""
         if transport := self._transports.get(arriving):
             self.came(transport.peer)
             transport.arrived(payload)
-            return True
+            return transport.peer
         until, peer = self._late.get(arriving, (0.0, ""))
         if until > self.now():
             self.came(peer)
-            return True
-        return False
+            return peer
+        return None
 
     def came(self, peer: str) -> None:
         """A message of a peer has come, though for no connection that is known any more, or yet."""
