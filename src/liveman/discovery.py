@@ -3,6 +3,7 @@ connections to them lead through the MQTT broker."""
 
 import asyncio
 import errno
+import math
 import re
 import secrets
 import ssl
@@ -26,6 +27,7 @@ from liveman.net4mqtt.broker import tls_context
 from liveman.net4mqtt.connector import TunnelConnector
 from liveman.net4mqtt.listener import Listener
 from liveman.net4mqtt.local import Local, Reports
+from liveman.net4mqtt.transport import TunnelTransport
 from liveman.tasks import TaskOwner
 
 __all__ = ["Discovery"]
@@ -39,6 +41,10 @@ FIRST_SECONDS = 1.0
 #: What changes without a word, such as nodes that are declared at run time, is noticed after so long.
 _LOOK_SECONDS = 1.0
 _PAUSE_SECONDS = 0.05
+#: Who does not announce itself may come later than we do, after the broker was away: it is asked for so long.
+_FOLLOW_SECONDS = 10.0
+#: How long an agent of which nothing was heard yet may leave an attempt to reach it unanswered.
+_ANSWER_SECONDS = 2.0
 #: So many nodes appear or are asked anew at once: a thousand that came together would stop the others.
 _AT_ONCE = 50
 #: More refused names are not told of one by one.
@@ -47,7 +53,7 @@ _MOST_TOLD = 100
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 _Factory = Callable[[], asyncio.BaseProtocol]
-_Connection = tuple[asyncio.BaseTransport, asyncio.BaseProtocol]
+_Connection = tuple[TunnelTransport, asyncio.BaseProtocol]
 
 
 class Discovery:
@@ -71,6 +77,8 @@ class Discovery:
         """The agents that have announced themselves since the last look."""
         self._missing: dict[str, float] = {}
         """Since when the agents of discovered nodes are gone, by the loop's clock while there is a broker."""
+        self._connected = -math.inf
+        """When the broker was connected last, by the loop's clock."""
         self._left: set[str] = set()
         """The agents of declared nodes that have said so, since the broker is connected."""
         self._reported: dict[str, float] = {}
@@ -131,7 +139,18 @@ class Discovery:
     def connector(self, node: Node) -> BaseConnector | None:
         """The same for aiohttp; None: it is dialled as others are."""
         agent = self.local.agent_of(node.url)
-        return None if agent is None else TunnelConnector(lambda factory: self._connect(agent, factory))
+        return None if agent is None else TunnelConnector(lambda factory: self._try(agent, factory))
+
+    async def _try(self, agent: str, factory: _Factory) -> _Connection:
+        transport, protocol = await self._connect(agent, factory)
+        if not self.local.has_answered(agent):
+            asyncio.get_running_loop().call_later(_ANSWER_SECONDS, self._give_up, agent, transport)
+        return transport, protocol
+
+    def _give_up(self, agent: str, transport: TunnelTransport) -> None:
+        """What was sent before the agent came to the broker is answered by nobody."""
+        if not self.local.has_answered(agent):
+            transport.lost(ConnectionError("the agent does not answer"))
 
     async def _connect(self, agent: str, factory: _Factory) -> _Connection:
         if agent in self._missing and self.local.broker.connected:
@@ -173,6 +192,7 @@ class Discovery:
 
     def _turned(self) -> None:
         if self.local.broker.connected:
+            self._connected = asyncio.get_running_loop().time()
             self._back.update(self._aliases)
             self._missing = dict.fromkeys(self._missing, asyncio.get_running_loop().time())
             self._left.clear()
@@ -216,6 +236,8 @@ class Discovery:
                 discovered.add(agent)
                 added += 1
         self._aliases = declared | {agent: [agent] for agent in discovered}
+        if asyncio.get_running_loop().time() - self._connected < _FOLLOW_SECONDS:
+            self._back.update(agent for agent in declared if not self.local.has_answered(agent))
         self._back &= self._aliases.keys()
         self._left &= self._aliases.keys()
         back = set(islice(self._back, _AT_ONCE))

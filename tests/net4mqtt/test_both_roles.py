@@ -178,6 +178,20 @@ async def test_late_bytes_of_a_closed_connection_do_not_open_it_again(broker: Mo
             "test/node/me/o/tcp/new/-",
         ]
         assert len(far._carrier) == 0
+        other.broker.publish("test/node/me/i/tcp/s/-", b"")
+        other.broker.publish("test/node/me/i/tcp/s/-", b"first of another from the same source")
+        await holds(lambda: len(other.messages) == 3)
+
+
+async def test_a_source_may_be_used_again_at_once(broker: Mosquitto) -> None:
+    """By who has closed the connection, such as a local that was started anew."""
+    async with http_target() as target, agent(broker.url, target):
+        async with bare(broker.url, "test/node/+/o/#") as other:
+            for _ in range(3):
+                other.messages.clear()
+                other.broker.publish("test/node/me/i/tcp/s/-", b"GET /bytes/1 HTTP/1.1\r\nHost: n\r\n\r\n")
+                await holds(lambda: any(b"200 OK" in said for _, said in other.messages))
+                other.broker.publish("test/node/me/i/tcp/s/-", b"")
 
 
 async def test_another_liveman_of_the_same_alias_is_told_of(

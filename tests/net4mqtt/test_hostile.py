@@ -119,8 +119,15 @@ async def test_a_message_over_all_limits_of_today_is_taken(broker: Mosquitto) ->
 async def test_two_agents_of_one_alias_are_told_of(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that leaves and comes back is not."""
+    """One that leaves and comes back is not, nor one whose presence the broker has kept."""
+    async with bare(broker.url, "test/node/-/v/-") as other:
+        other.broker.publish("test/node/-/v/-", b'{"online":true}', retain=True)
+        await holds(lambda: other.messages)
     async with local(broker.url) as side:
+        await holds(lambda: side.events == [("appear", "node")])
+        async with agent(broker.url, 1):
+            await holds(lambda: side.events == [("appear", "node")] * 2)
+        await holds(lambda: not side.agents)
         for _ in range(2):
             async with agent(broker.url, 1):
                 await holds(lambda: side.agents == {"node"})

@@ -13,8 +13,12 @@ import aiohttp
 import aiomqtt
 import pytest
 
+from liveman.config import Net4mqtt, NodeConfig, Secret
+from support.liveman import liveman
 from support.mosquitto import Mosquitto, holds, mosquitto
-from support.net4mqtt import agent, http_target, local, pattern, session
+from support.net4mqtt import agent, bare, http_target, local, pattern, session
+from support.nodes import get_json, until
+from support.raw_node import raw_node
 
 SIZE = 5 * 1024 * 1024
 
@@ -143,13 +147,16 @@ async def running(side: Today, *topics: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def todays_agent(broker: Mosquitto, target: int) -> AsyncIterator[TodaysAgent]:
+async def todays_agent(
+    broker: Mosquitto, target: int, *, announced: bool = True
+) -> AsyncIterator[TodaysAgent]:
     will = aiomqtt.Will("test/node/-/v/-", b"{}", retain=True)
     async with aiomqtt.Client("127.0.0.1", broker.port, will=will) as client:
         side = TodaysAgent(client, "node", "i", "o")
         side.target = target
         async with running(side, "test/node/+/i/#"):
-            await client.publish("test/node/-/v/-", b'{"online":true}', retain=True)
+            if announced:
+                await client.publish("test/node/-/v/-", b'{"online":true}', retain=True)
             yield side
 
 
@@ -189,6 +196,24 @@ async def test_an_agent_of_today_serves_us(broker: Mosquitto) -> None:
             assert far.writers
         await holds(lambda: not far.writers)
         assert far.heard == {"i"}
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_declared_node_whose_agent_comes_late_is_up_soon(broker: Mosquitto, announced: bool) -> None:
+    """As after a restart of the broker. What was asked before it came has no answer, but must not be waited
+    for."""
+    declared = NodeConfig("roof", "http://node.net4mqtt.local")
+    over = Net4mqtt(mqtt_url=Secret(f"{broker.url}/test"), alias="ours", listen="")
+
+    async def up() -> bool:
+        return (await get_json(f"{url}/api/nodes/"))[0]["health"] == "up"
+
+    async with raw_node() as node, bare(broker.url, "test/node/ours/i/#") as ear:
+        async with liveman(declared, net4mqtt=over) as url:
+            await holds(lambda: ear.messages)
+            port = int(node.url.rpartition(":")[2])
+            async with todays_agent(broker, port, announced=announced):
+                await until(up, within=6)
 
 
 async def test_we_serve_a_local_of_today(broker: Mosquitto) -> None:

@@ -87,7 +87,7 @@ class Agent:
         self._carrier.flush()
 
     def received(self, topic: str, payload: bytes, retained: bool) -> None:
-        if retained or self._carrier.received(topic, payload):
+        if retained or self._carrier.received(topic, payload) is not None:
             return
         meaning = parse_topic(topic, self._prefix)
         if meaning is None or meaning.agent != self._alias:

@@ -83,17 +83,23 @@ class Carrier:
         """The connections to a peer."""
         return self._peers[peer]
 
-    def received(self, arriving: str, payload: bytes) -> bool:
-        """Whether a message was for a connection that is, or was until a moment ago."""
-        if transport := self._transports.get(arriving):
-            self.came(transport.peer)
+    def received(self, arriving: str, payload: bytes) -> str | None:
+        """The peer of the connection, that is or was until a moment ago, which a message was for."""
+        transport = self._transports.get(arriving)
+        peer = transport.peer if transport else self._late_peer(arriving)
+        if peer is None:
+            return None
+        self.came(peer)
+        if transport:
             transport.arrived(payload)
-            return True
+        if not payload:
+            # It was the last of it: what comes now is another connection from the same source.
+            self._late.pop(arriving, None)
+        return peer
+
+    def _late_peer(self, arriving: str) -> str | None:
         until, peer = self._late.get(arriving, (0.0, ""))
-        if until > self.now():
-            self.came(peer)
-            return True
-        return False
+        return peer if until > self.now() else None
 
     def came(self, peer: str) -> None:
         """A message of a peer has come, though for no connection that is known any more, or yet."""

@@ -67,6 +67,9 @@ class Local:
         self._agents: dict[str, list[str]] = {}
         """By themselves in lower case, as hosts are written: the first of several is who is meant."""
         self._count = 0
+        self._announced: set[str] = set()
+        """Those that have done so since the broker is connected, not before."""
+        self._answered: set[str] = set()
         self._orphans: list[str] = []
         self._slots = Slots(_MOST)
         self._seldom = Seldom(log)
@@ -104,6 +107,10 @@ class Local:
         """The agent that a node's URL means; None: the node is not reached by us. Its port means nothing."""
         agent = agent_of_url(url, self._domain)
         return agent and self._known(agent)
+
+    def has_answered(self, agent: str) -> bool:
+        """Whether it has, on any connection since the broker is connected or it has left."""
+        return agent in self._answered
 
     async def create_connection(
         self, factory: Callable[[], asyncio.BaseProtocol], agent: str
@@ -158,13 +165,15 @@ class Local:
         self._orphans = self._carrier.lose("the connection to the MQTT broker was lost")
         for agent in self.agents:
             self._gone(agent)
+        self._answered.clear()
         self._reports.turned()
 
     def resumed(self) -> None:
         self._carrier.flush()
 
     def received(self, topic: str, payload: bytes, retained: bool) -> None:
-        if self._carrier.received(topic, payload):
+        if (peer := self._carrier.received(topic, payload)) is not None:
+            self._answered.add(peer)
             return
         meaning = parse_topic(topic, self._prefix)
         if meaning is None:
@@ -192,16 +201,20 @@ class Local:
         known = agent in self._agents.get(agent.lower(), ())
         if not online:
             self._carrier.lose("the agent has gone", agent)
+            self._answered.discard(agent)
         elif known and not retained:
             # It has not been missed, but one that announces itself anew has forgotten its connections.
             self._carrier.lose("the agent has begun anew", agent)
-            self._seldom.warning(
-                "an agent announces itself that is there: are there two of one alias?", agent=agent
-            )
+            if agent in self._announced:
+                self._seldom.warning(
+                    "an agent announces itself that is there: are there two of one alias?", agent=agent
+                )
         if online and (known or self._count < _MOST_AGENTS):
             if not known:
                 self._agents.setdefault(agent.lower(), []).append(agent)
                 self._count += 1
+            if not retained:
+                self._announced.add(agent)
             self._reports.appear(agent)
         elif online:
             self._seldom.warning("more agents announce themselves than Liveman takes", most=_MOST_AGENTS)
@@ -214,6 +227,7 @@ class Local:
         if not alike:
             del self._agents[agent.lower()]
         self._count -= 1
+        self._announced.discard(agent)
         self._reports.vanish(agent)
 
     def _foreign(self, agent: str) -> None:
