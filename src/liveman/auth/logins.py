@@ -7,7 +7,7 @@ from liveman.access import MANAGE, PUBLISH, SUBSCRIBE, Identity
 from liveman.audit import audit
 from liveman.auth.credentials import check_page, cookie, kept
 from liveman.auth.gate import Gate
-from liveman.errors import DatabaseError, NotAuthenticated
+from liveman.errors import DatabaseError, NotAuthenticated, TooMany
 from liveman.forwarded import client_of
 from liveman.inbound import Inbound
 from liveman.logs import get_logger
@@ -80,8 +80,8 @@ async def log_out(gate: Gate, inbound: Inbound) -> str:
 
 async def _end(gate: Gate, inbound: Inbound, token: str) -> None:
     try:
-        identity = inbound.identity = await gate.shown_by(token)
-    except NotAuthenticated:
+        identity = inbound.identity = await gate.shown_by(inbound, token)
+    except (NotAuthenticated, TooMany):
         return
     audit(inbound, "logout")
     if identity.token_id and gate.passwords.has(identity.subject):
