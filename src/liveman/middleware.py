@@ -186,11 +186,11 @@ class Endpoint:
     def __init__(
         self, guard: Guard, path: str, routes: Iterable[Route | Signal], refusal: Refusal | None = None
     ) -> None:
-        """``refusal``: how that of a method is shown that is not there; None: as problem+json."""
+        """``refusal``: how that of a method is shown that is not there; None: as those of the others."""
         self.guard = guard
-        self._refusal = refusal
         signals = (each.signal() if isinstance(each, Route) else each for each in routes)
         self._methods = {each.method: each for each in signals}
+        self._refusal = refusal or next((each.refusal for each in self._methods.values()), None)
         self._allow = ", ".join(sorted({*self._methods, "OPTIONS"}))
         parts = [part for part in path.split("/") if part]
         self._depth = len(parts)

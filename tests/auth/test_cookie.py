@@ -1,5 +1,6 @@
 """The dashboard's cookie: where it is safe, and only from Liveman's own pages where something changes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 
@@ -7,7 +8,10 @@ import pytest
 from aiohttp import ClientSession
 
 from auth.asking import Said, ask, bearer, guarded, post
+from liveman.auth import logins
+from liveman.auth.revocation import Revocations
 from liveman.config import Account, Http, Secret
+from liveman.errors import DatabaseError
 from support.raw_node import raw_node
 
 ACCOUNTS = (Account("ann", Secret("her password")),)
@@ -186,6 +190,23 @@ async def test_what_a_login_has_made_is_good_no_more_after_its_logout_wherever_i
     # Once more, and with what is none: there is nothing to end.
     for shown in (headers, {"Cookie": "liveman=x"}):
         assert (await ask(client, "POST", "/api/logout", headers=shown)).status == 204
+
+
+async def test_who_logs_out_is_out_of_this_browser_also_while_the_database_is_away(
+    client: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise DatabaseError("connection refused")
+
+    async def hangs(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(logins, "_PATIENCE_SECONDS", 0.05)
+    headers = {"Cookie": f"liveman={(await login(client)).json['access_token']}"}
+    for away in (fails, hangs):
+        monkeypatch.setattr(Revocations, "revoke", away)
+        said = await ask(client, "POST", "/api/logout", headers=headers)
+        assert (said.status, said.headers["Set-Cookie"][:17]) == (204, "liveman=; Path=/;")
 
 
 async def test_a_logout_leaves_alone_what_somebody_has_logged_in_with(client: ClientSession) -> None:

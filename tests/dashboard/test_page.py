@@ -85,6 +85,16 @@ async def test_programs_get_problems_and_no_pages() -> None:
             assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "logout"), ("POST", "nodes/"), ("PUT", "login")])
+async def test_what_cannot_be_done_at_a_page_is_told_in_one(method: str, path: str) -> None:
+    """As to who comes to an address at which a form was refused."""
+    async with browsing() as client:
+        for accept, kind in ((HTML["Accept"], "text/html"), ("*/*", "application/problem+json")):
+            async with client.request(method, path, headers={"Accept": accept}) as answer:
+                assert (answer.status, answer.content_type) == (405, kind)
+                assert "OPTIONS" in answer.headers["Allow"]
+
+
 async def test_who_may_not_is_told_so_in_a_page() -> None:
     async with browsing(auth=CLOSED) as client:
         answer = await get(client, "", {**HTML, **bearer("cam", 4)})

@@ -1,5 +1,6 @@
 """Logging in and out, whichever page or program asks for it."""
 
+import asyncio
 import re
 import time
 
@@ -25,6 +26,8 @@ _LONGEST_COOKIE = 4096 - len("__Host-liveman")
 
 ALL = MANAGE | PUBLISH | SUBSCRIBE
 LOGIN_SECONDS = 86_400
+#: So long a logout waits for the database.
+_PATIENCE_SECONDS = 3.0
 
 
 async def log_in(gate: Gate, inbound: Inbound, username: str, password: str) -> tuple[str, str]:
@@ -86,8 +89,8 @@ async def _end(gate: Gate, inbound: Inbound, token: str) -> None:
     audit(inbound, "logout")
     if identity.token_id and gate.passwords.has(identity.subject):
         try:
-            await gate.revocations.revoke(identity.token_id)
-        except DatabaseError as error:
-            log.warning(
-                "the token of a logout goes on to its end", token=identity.token_id, reason=error.detail
-            )
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await gate.revocations.revoke(identity.token_id)
+        except (DatabaseError, TimeoutError) as error:
+            reason = error.detail if isinstance(error, DatabaseError) else "the database takes too long"
+            log.warning("a logout may not have revoked its token", token=identity.token_id, reason=reason)
