@@ -188,7 +188,7 @@ function connected(peer) {
 function watchOver(peer, drop, timers) {
   let since = null;
   const look = () => {
-    const state = peer.connectionState;
+    const state = hungUp(peer) ? "closed" : peer.connectionState;
     since = state === "disconnected" ? (since ?? Date.now()) : null;
     if (["failed", "closed"].includes(state) || (since && Date.now() - since > INTERRUPTED_SECONDS * 1000)) {
       drop(new Lost());
@@ -196,4 +196,10 @@ function watchOver(peer, drop, timers) {
   };
   peer.addEventListener("connectionstatechange", look);
   timers.push(setInterval(look, 500));
+}
+
+/** Whether the other side has closed it; Firefox calls such a peer connected for some seconds more. */
+function hungUp(peer) {
+  const transports = [...peer.getSenders(), ...peer.getReceivers()].flatMap(({ transport }) => transport ?? []);
+  return transports.length > 0 && transports.every(({ state }) => state === "closed");
 }
