@@ -28,8 +28,8 @@ from liveman.cluster.store import Store
 from liveman.config import Config, ExtraIce, FsStorage
 from liveman.dashboard import Dashboard
 from liveman.dashboard.routes import routes as dashboard_routes
-from liveman.database import Database, cluster_secret, open_database
-from liveman.errors import ConfigError, DatabaseError, Fault, LivemanError
+from liveman.database import Database, Pulse, cluster_secret, open_database
+from liveman.errors import ConfigError, Fault, LivemanError
 from liveman.forwarded import Network, parse_networks
 from liveman.guard import Guard
 from liveman.ice import provider
@@ -189,6 +189,7 @@ class _Rooms:
     dashboard: Dashboard = field(init=False)
     discovery: "Discovery | None" = field(default=None, init=False)
     database: Database | None = field(default=None, init=False)
+    pulse: Pulse = field(init=False)
     tasks: TaskOwner = field(factory=TaskOwner, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -240,6 +241,7 @@ class _Rooms:
         self.recordings = Recordings(
             self.cluster, config.auto_record, config.record_sync, config.retention, storage
         )
+        self.pulse = Pulse(self._opened, self.tasks.start)
         self.dashboard = Dashboard(
             self.cluster,
             self.registry,
@@ -249,7 +251,7 @@ class _Rooms:
             self.recordings,
             self.objects,
             config,
-            self._database_problem,
+            self.pulse.problem,
             lambda: self.discovery.problem if self.discovery else "",
         )
 
@@ -351,17 +353,13 @@ class _Rooms:
             Route("GET", "/readyz", self._readyz, OPEN),
         ]
 
-    async def _database_problem(self) -> str:
-        try:
-            assert self.database is not None
-            await self.database.fetch_one("SELECT 1", ())
-        except DatabaseError as error:
-            return error.detail
-        return ""
+    def _opened(self) -> Database:
+        assert self.database is not None
+        return self.database
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         """Ready: the database answers, and every node was asked once."""
-        database = await self._database_problem() or "ok"
+        database = await self.pulse.problem() or "ok"
         waiting = self.cluster.unasked()
         ready = database == "ok" and not waiting
         return json_response(

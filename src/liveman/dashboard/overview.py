@@ -1,6 +1,5 @@
 """The first page: how the cluster is, what is wrong with it, and its last quarter of an hour."""
 
-import asyncio
 from collections import Counter
 
 from liveman.access import READ_ALL
@@ -11,15 +10,12 @@ from liveman.dashboard.problems import problems
 
 __all__ = ["pages"]
 
-#: So long a page waits for the database.
-_PATIENCE_SECONDS = 1.0
-
 
 def pages(dashboard: Dashboard) -> list[Page]:
     cluster, history = dashboard.cluster, dashboard.history
 
     async def overview(_asked: Asked) -> View:
-        database = await _database_problem(dashboard)
+        database = await dashboard.database_problem()
         nodes = cluster.nodes()
         now = sample(nodes, 0.0)
         ice = {each.name: each.problem for each in dashboard.broker.status if not each.works}
@@ -42,11 +38,3 @@ def pages(dashboard: Dashboard) -> list[Page]:
 
 
 _CURVES = ("publishers", "viewers", "bits_in", "bits_out")
-
-
-async def _database_problem(dashboard: Dashboard) -> str:
-    try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            return await dashboard.database_problem()
-    except TimeoutError:
-        return f"it says nothing within {_PATIENCE_SECONDS:g} s."
