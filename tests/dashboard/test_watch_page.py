@@ -323,7 +323,7 @@ async def test_the_page_has_no_data_and_only_the_one_to_watch_may_be_framed() ->
             async with client.get(url + path) as response:
                 assert response.status == 200
                 assert f"frame-ancestors {framed}" in response.headers["Content-Security-Policy"]
-                assert response.headers["Referrer-Policy"] == "no-referrer"
+                assert response.headers["Referrer-Policy"] == "same-origin"
 
 
 #: A refusal's status, whose it is, whether there was a token, whether it had been live → state, and words.

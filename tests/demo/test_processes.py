@@ -14,8 +14,11 @@ from liveman.demo.nodes import buildin_nodes
 from support.nodes import until
 
 OWNER = """
-import asyncio, json
+import asyncio, json, signal
 from liveman.demo.nodes import buildin_nodes
+
+# A suite that runs in the background inherits that it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     async with buildin_nodes(2) as nodes:
