@@ -35,6 +35,7 @@ GOOD = [
     (forms.password, "$ecret$", "$ecret$"),
     (forms.password, "nul \0 and ñ", "nul \0 and ñ"),
     (forms.password, HASH, HASH),
+    (forms.agent_id, "Edge_7-a", "Edge_7-a"),
     (forms.topic_level, "", ""),
     (forms.topic_level, "liveman-0", "liveman-0"),
     (forms.domain, "Net4mqtt.local", "net4mqtt.local"),
@@ -101,6 +102,7 @@ BAD = [
             "$argon2id$",
         ],
     ),
+    (forms.agent_id, ["", "-", "a.b", "a b", "a/b", "é", "a\n", "a" * 64]),
     (forms.topic_level, ["-", "a/b", "+", "#", "a\n"]),
     (forms.domain, ["", ".", "a..b", ".localhost", "a b", "net4mqtt_local", "a/b"]),
     (

@@ -76,7 +76,7 @@ def _checked(target: str, url: str, alias: str) -> tuple["BrokerAddress", tuple[
         if parts.scheme != "http" or parts.path:
             raise ValueError("must be http://host:port, without TLS or a path")
         option = "--alias"
-        forms.topic_level(forms.filled(alias))
+        forms.agent_id(forms.filled(alias))
         option = "--url"
         address = parse_broker_url(Secret(url), alias=alias, client_id=secrets.token_hex(4))
     except ValueError as error:

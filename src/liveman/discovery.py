@@ -4,7 +4,6 @@ connections to them lead through the MQTT broker."""
 import asyncio
 import errno
 import math
-import re
 import secrets
 import ssl
 import time
@@ -21,6 +20,7 @@ from liveman import config
 from liveman.cluster import Cluster, Node, Way
 from liveman.cluster.registry import Registry
 from liveman.errors import ConfigError, Conflict, Fault, NodeUnreachable
+from liveman.forms import agent_id
 from liveman.logs import get_logger
 from liveman.net4mqtt.address import parse_broker_url
 from liveman.net4mqtt.broker import tls_context
@@ -49,8 +49,6 @@ _ANSWER_SECONDS = 2.0
 _AT_ONCE = 50
 #: More refused names are not told of one by one.
 _MOST_TOLD = 100
-
-_HOST_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 
 _Factory = Callable[[], asyncio.BaseProtocol]
 _Connection = tuple[TunnelTransport, asyncio.BaseProtocol]
@@ -159,9 +157,14 @@ class Discovery:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         host, _, port = self._options.listen.rpartition(":")
-        dial, domain = self.local.create_connection, self._options.domain
+        listener = Listener(
+            host.strip("[]"),
+            int(port),
+            domain=self._options.domain,
+            dial=lambda factory, agent: self._connect(agent, factory),
+        )
         try:
-            await stack.enter_async_context(Listener(host.strip("[]"), int(port), domain=domain, dial=dial))
+            await stack.enter_async_context(listener)
         except OSError as error:
             problem = f"cannot be listened on: {error.strerror}; choose another, or an empty text for none"
             raise ConfigError(Fault("net4mqtt.listen", problem)) from None
@@ -275,7 +278,9 @@ class Discovery:
         self._registry.vanish(alias)
 
     def _add(self, agent: str) -> bool:
-        if not _HOST_LABEL.fullmatch(agent):
+        try:
+            agent_id(agent)
+        except ValueError:
             self._tell("an agent has an id that no host can have, and is left out", agent)
             return False
         url = f"http://{agent}.{self._options.domain}"

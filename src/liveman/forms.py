@@ -17,6 +17,7 @@ __all__ = [
     "Between",
     "Secret",
     "address",
+    "agent_id",
     "alias",
     "domain",
     "filled",
@@ -217,6 +218,13 @@ def topic_level(text: str) -> str:
     """One level of an MQTT topic (MQTT 3.1.1, section 4.7)."""
     if not text.isprintable() or re.search(r"[/+#]", text) or text == "-":
         raise ValueError("stands in MQTT topics: no / + #, no control characters, and not - alone")
+    return text
+
+
+def agent_id(text: str) -> str:
+    """What the id of an agent must be that is a node: the first label of its URL's host."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}", text) or text == "-":
+        raise ValueError("must be the first part of a host's name: 1 to 63 letters, digits, - _, not - alone")
     return text
 
 

@@ -106,7 +106,8 @@ async def running(url: str) -> list[Any]:
     ("options", "problem"),
     [
         (("--url", "http://u:hidden@broker", "--alias", "a"), "--url must begin with mqtt://"),
-        (("--url", "mqtt://broker", "--alias", "a/b"), "--alias stands in MQTT topics"),
+        (("--url", "mqtt://broker", "--alias", "a/b"), "--alias must be the first part of a host's name"),
+        (("--url", "mqtt://broker", "--alias", "edge.7"), "--alias must be the first part of a host's name"),
         (("--url", "mqtt://broker", "--alias", ""), "--alias must not be empty"),
         (
             ("--url", "mqtt://broker", "--alias", "a", "--target", "https://x"),

@@ -337,8 +337,9 @@ async def test_several_nodes_may_be_declared_for_one_agent(broker: Mosquitto) ->
 
 
 async def test_other_programs_reach_the_node_by_socks_and_nothing_else(broker: Mosquitto) -> None:
+    """They are told when its agent has left."""
     port = free_port()
-    async with raw_node() as node, agent(broker.url, port_of(node.url), "edge-7"):
+    async with raw_node() as node, agent(broker.url, port_of(node.url), "edge-7") as side:
         node.streams = b'[{"id":"seen"}]'
         async with liveman(net4mqtt=over(broker, listen=f"127.0.0.1:{port}")) as url:
             await until(lambda: is_up(url))
@@ -348,6 +349,14 @@ async def test_other_programs_reach_the_node_by_socks_and_nothing_else(broker: M
                     assert await response.read() == node.streams
                 with pytest.raises(Exception, match="ruleset"):
                     await client.get(node.url)
+                await side.__aexit__(None, None, None)
+
+                async def left() -> bool:
+                    return (await rows(url))["edge-7"]["net4mqtt"]["presence"] == "offline"
+
+                await until(left)
+                with pytest.raises(Exception, match="unreachable"):
+                    await asyncio.wait_for(client.get("http://edge-7.net4mqtt.local/api/streams/"), 10)
 
 
 @pytest.mark.parametrize(
