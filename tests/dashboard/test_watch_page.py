@@ -72,8 +72,8 @@ async def test_what_one_page_publishes_another_shows(
     async def leaves() -> int:
         return sum(line.startswith("DELETE ") for line in caplog.messages)
 
-    async def both_have_left() -> bool:
-        return await leaves() == 2
+    async def all_have_left() -> bool:
+        return await leaves() == 3
 
     async with (
         new_page(browser, f"{url}/publish/{name}") as publisher,
@@ -94,12 +94,13 @@ async def test_what_one_page_publishes_another_shows(
         assert shared == f"{url}/watch/{name}".replace("'", "%27")
 
         assert await sessions(url, ODD, "publish") == await sessions(url, ODD, "subscribe") == 1
-        await publisher.get_by_role("button", name="Stop").click()
+        await viewer.reload()
         await until(leaves)
+        await playing(viewer)
+        await publisher.get_by_role("button", name="Stop").click()
         await until(lambda: is_none(sessions(url, ODD, "publish")))
-        await says(viewer, "Nothing arrives")
-        await viewer.goto("about:blank")
-        await until(both_have_left)
+        await says(viewer, "The stream has ended")
+        await until(all_have_left)
 
 
 async def is_none(counting: Coroutine[Any, Any, int]) -> bool:

@@ -1,8 +1,10 @@
 """What the pages to watch and to publish do when what they need is not there, no more, or there again."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,6 +16,7 @@ from liveman.demo.client import publish
 from liveman.demo.nodes import buildin_nodes
 from liveman.demo.pictures import MovingPicture
 from support.liveman import liveman
+from support.nodes import get_json
 from support.webrtc import camera_browser, is_live, new_page, playing, reaches, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -37,6 +40,62 @@ async def test_who_comes_too_early_waits_and_then_sees(browser: Browser, url: st
         await says(viewer, "Not live yet")
         async with await publish(f"{url}/whip/early", [MovingPicture()]):
             await playing(viewer)
+
+
+class Pausing(MovingPicture):
+    """One that sends nothing while it is paused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes = asyncio.Event()
+        self.goes.set()
+
+    async def recv(self) -> Any:
+        await self.goes.wait()
+        return await super().recv()
+
+
+async def test_a_publisher_who_pauses_is_waited_for(browser: Browser, url: str) -> None:
+    picture = Pausing()
+    async with (
+        await publish(f"{url}/whip/paused", [picture]),
+        new_page(browser, f"{url}/watch/paused") as viewer,
+    ):
+        await playing(viewer)
+        picture.goes.clear()
+        await says(viewer, "Nothing arrives")
+        picture.goes.set()
+        await playing(viewer)
+
+
+#: A browser that calls a connection connected also when the other side has closed it, as Firefox does for
+#: seconds; and what the page says, one after another.
+LATE = """
+  Object.defineProperty(RTCPeerConnection.prototype, "connectionState", {get() {
+    return this.iceConnectionState === "new" ? "new" : "connected";
+  }});
+  window.said = [];
+  addEventListener("DOMContentLoaded", () => new MutationObserver(() => said.push(state.dataset.is))
+    .observe(document.getElementById("state"), {attributeFilter: ["data-is"]}));
+"""
+
+
+async def test_who_is_kicked_is_back_before_the_browser_calls_it_lost(browser: Browser, url: str) -> None:
+    async with (
+        await publish(f"{url}/whip/kicked", [MovingPicture()]),
+        new_page(browser, "about:blank") as viewer,
+    ):
+        await viewer.add_init_script(LATE)
+        await viewer.goto(f"{url}/watch/kicked")
+        await playing(viewer)
+        (stream,) = [each for each in await get_json(f"{url}/api/streams/") if each["id"] == "kicked"]
+        (session,) = stream["subscribe"]["sessions"]
+        await viewer.evaluate("said.length = 0")
+        answer = await viewer.request.delete(f"{url}/session/kicked/{session['id']}")
+        assert answer.status == 204
+        await reaches(viewer, lambda seen: not is_live(seen))
+        await playing(viewer)
+        assert await viewer.evaluate("said") == ["lost", "connecting", "live"]
 
 
 async def test_when_its_node_is_killed_all_come_back_on_another(browser: Browser) -> None:
