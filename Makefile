@@ -2,10 +2,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
-# Real parts that the tests start: a TURN server, an MQTT broker, PostgreSQL and a browser (what runs in it
-# comes by npm), with what the driver of the latter needs; and what the benchmarks put beside Liveman.
+# Real parts that the tests start: a TURN server, an MQTT broker, PostgreSQL and browsers (what runs in them
+# comes by npm), with what the driver of Chromium needs; and what the benchmarks put beside Liveman.
 BROWSERS := chromium:chromium libatomic1:libatomic.so.1
-DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster $(BROWSERS) npm:npm
+DEBIAN := coturn:turnserver mosquitto:mosquitto postgresql:pg_ctlcluster $(BROWSERS) firefox-esr:firefox-esr npm:npm
 BROWSER := tests/browser/node_modules/.package-lock.json
 # What the dashboard takes from npm: bundled, and kept out of git.
 BUNDLE := src/liveman/dashboard/static/dash.js

@@ -73,6 +73,18 @@ async def test_everyone_can_use_a_page_which_asks_nobody_else(ann: Looked, url: 
     await ann.well()
 
 
+async def test_names_and_rates_are_whole_on_a_tablet(ann: Looked, url: str) -> None:
+    page = ann.page
+    await page.set_viewport_size({"width": 800, "height": 1100})
+    lines = """each => { const range = new Range(); range.selectNodeContents(each);
+      return new Set(Array.from(range.getClientRects(), (rect) => rect.top)).size; }"""
+    await page.goto(url + "streams/")
+    assert await page.get_by_role("link", name="conference", exact=True).evaluate(lines) == 1
+    await page.goto(url + "streams/cam-1")
+    for name in ("Comes in", "Goes out"):
+        assert await page.locator(".card", has_text=name).locator("dd").evaluate(lines) == 1
+
+
 async def test_everyone_can_log_in(browser: Browser, url: str) -> None:
     async with opened(browser, url, logged=False, color_scheme="dark") as looked:
         await looked.page.context.add_init_script(path=_AXE)

@@ -234,6 +234,7 @@ async def test_what_cannot_be_made_is_said_beside_the_form(site: Site) -> None:
     await page.get_by_role("button", name="Make token").click()
     await page.get_by_role("alert").filter(has_text="the name of a stream").wait_for()
     await page.get_by_label("Stream", exact=True).fill("cam")
+    await page.get_by_role("spinbutton", name="How long").fill("2")
     await page.get_by_label("Unit").select_option("days")
     await page.get_by_role("button", name="Make token").click()
     await page.get_by_role("alert").filter(has_text="cannot outlive").wait_for()

@@ -1,12 +1,9 @@
 """The pages to watch and to publish, in a browser, with built-in nodes."""
 
 import logging
-import os
 import re
-import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,19 +11,18 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 from aiohttp import ClientSession, web
-from playwright.async_api import Browser, Page, Response, Route, expect
+from playwright.async_api import Browser, Response, Route, expect
 
 from auth.issuing import SECRET, compact, hs256
-from liveman import create_app
+from dashboard.players import mounted, start
 from liveman.access import PUBLISH, SUBSCRIBE
-from liveman.config import Account, Auth, Cluster, Liveion, NodeConfig, Secret
+from liveman.config import Account, Auth, Secret
 from liveman.demo.client import publish
-from liveman.demo.nodes import buildin_nodes
 from liveman.demo.pictures import MovingPicture
 from liveman.server import serving
-from support.liveman import config_for, liveman
+from support.liveman import liveman
 from support.nodes import get_json, until
-from support.webrtc import camera_browser, is_live, new_page, playing, reaches, says
+from support.webrtc import camera_browser, new_page, playing, reaches, says
 from test_coturn import coturn, with_coturn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,16 +38,6 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-@asynccontextmanager
-async def mounted(**sections: Any) -> AsyncIterator[str]:
-    """Liveman with a built-in node, below a prefix of another application."""
-    host = web.Application()
-    sections = {"liveion": Liveion(count=1), "cluster": Cluster(poll_interval_ms=200), **sections}
-    host.add_subapp("/live", create_app(config_for(**sections)))
-    async with serving(host, "127.0.0.1:0") as url:
-        yield f"{url}/live"
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url() -> AsyncIterator[str]:
     """One for all that use stream names of their own."""
@@ -64,12 +50,6 @@ async def closed_url() -> AsyncIterator[str]:
     """The same, where one must say who one is."""
     async with mounted(auth=CLOSED) as url:
         yield url
-
-
-async def start(page: Page) -> None:
-    """Publish the camera."""
-    await page.get_by_role("button", name="Start").click()
-    await reaches(page, is_live)
 
 
 async def sessions(url: str, name: str, kind: str) -> int:
@@ -92,8 +72,8 @@ async def test_what_one_page_publishes_another_shows(
     async def leaves() -> int:
         return sum(line.startswith("DELETE ") for line in caplog.messages)
 
-    async def both_have_left() -> bool:
-        return await leaves() == 2
+    async def all_have_left() -> bool:
+        return await leaves() == 3
 
     async with (
         new_page(browser, f"{url}/publish/{name}") as publisher,
@@ -114,12 +94,13 @@ async def test_what_one_page_publishes_another_shows(
         assert shared == f"{url}/watch/{name}".replace("'", "%27")
 
         assert await sessions(url, ODD, "publish") == await sessions(url, ODD, "subscribe") == 1
-        await publisher.get_by_role("button", name="Stop").click()
+        await viewer.reload()
         await until(leaves)
+        await playing(viewer)
+        await publisher.get_by_role("button", name="Stop").click()
         await until(lambda: is_none(sessions(url, ODD, "publish")))
-        await says(viewer, "Nothing arrives")
-        await viewer.goto("about:blank")
-        await until(both_have_left)
+        await says(viewer, "The stream has ended")
+        await until(all_have_left)
 
 
 async def is_none(counting: Coroutine[Any, Any, int]) -> bool:
@@ -156,13 +137,6 @@ async def test_a_test_pattern_is_published_as_it_was_chosen(browser: Browser, ur
         assert await until(codecs) >= {"H264"}
         await expect(publisher.locator("#stats")).to_contain_text("640 \u00d7 360")
         assert await publisher.evaluate("limits") == [{"maxBitrate": 500_000}]
-
-
-async def test_who_comes_too_early_waits_and_then_sees(browser: Browser, url: str) -> None:
-    async with new_page(browser, f"{url}/watch/early") as viewer:
-        await says(viewer, "Not live yet")
-        async with await publish(f"{url}/whip/early", [MovingPicture()]):
-            await playing(viewer)
 
 
 #: A browser that cannot reach a node but by TURN.
@@ -267,23 +241,6 @@ async def test_another_sites_frame_plays_silently_until_somebody_wants_sound(
                 assert not (await reaches(frame, lambda seen: not seen["paused"]))["muted"]
 
 
-async def test_when_its_node_is_killed_all_come_back_on_another(browser: Browser) -> None:
-    async with buildin_nodes(2) as nodes:
-        declared = [NodeConfig(each.alias, each.url, pub_max=900 + i) for i, each in enumerate(nodes)]
-        async with (
-            liveman(*declared) as url,
-            new_page(browser, f"{url}/publish/cam") as publisher,
-            new_page(browser, f"{url}/watch/cam") as viewer,
-        ):
-            await start(publisher)
-            await playing(viewer)
-            os.kill(nodes[1].pid, signal.SIGKILL)
-            await reaches(viewer, lambda seen: not is_live(seen))
-            await reaches(publisher, lambda seen: not is_live(seen))
-            await playing(viewer, within=60)
-            await reaches(publisher, is_live)
-
-
 async def test_a_layer_can_be_chosen_where_the_node_offers_some(browser: Browser, url: str) -> None:
     """The built-in nodes have none, so the answers are a node's with simulcast."""
     chosen: list[Any] = []
@@ -385,14 +342,3 @@ async def test_what_was_refused_is_said_in_words_and_links_are_read(browser: Bro
                 [scripts, text],
             )
             assert found == servers
-
-
-async def test_a_server_that_goes_away_is_said_and_its_return_is_seen(browser: Browser, url: str) -> None:
-    """By itself, and at once where somebody asks for it."""
-    async with new_page(browser, f"{url}/watch/nobody") as viewer:
-        await says(viewer, "Not live yet")
-        await viewer.context.set_offline(True)
-        await says(viewer, "The server cannot be reached")
-        await viewer.context.set_offline(False)
-        await viewer.get_by_role("button", name="Try now").click()
-        await says(viewer, "Not live yet")

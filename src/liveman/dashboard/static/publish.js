@@ -1,6 +1,7 @@
 /** The page that publishes one stream. */
 
 import { capture } from "./capture.js";
+import { copy } from "./clipboard.js";
 import { byId, showState, showStats, tokenInFragment } from "./showing.js";
 import { publish, videoCodecs } from "./whip.js";
 import { explainCapture } from "./words.js";
@@ -84,10 +85,5 @@ byId("watch-address").value = address;
 byId("watch-frame").value =
   `<iframe src="${address}" width="640" height="360" allow="autoplay; fullscreen" style="border:0"></iframe>`;
 for (const button of document.querySelectorAll("[data-copies]")) {
-  button.addEventListener("click", async () => {
-    const field = byId(button.dataset.copies);
-    field.select();
-    await navigator.clipboard?.writeText(field.value);
-    byId("copied").textContent = "Copied.";
-  });
+  button.addEventListener("click", () => copy(byId(button.dataset.copies)));
 }

@@ -1,6 +1,6 @@
 // Shows a token that was made, once, with the texts to use it. It is in no address, and kept nowhere.
 
-import { say } from "./status.js";
+import { copy } from "./clipboard.js";
 
 const form = document.getElementById("make");
 const result = document.getElementById("result");
@@ -115,17 +115,6 @@ function svg(name, attributes) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   return element;
-}
-
-/** To the clipboard; where pages may not write to it, as without HTTPS, the text is selected. */
-async function copy(source) {
-  try {
-    await navigator.clipboard.writeText(source.textContent);
-    say("Copied.");
-  } catch {
-    getSelection().selectAllChildren(source);
-    say("Selected: copy it with the keyboard or the menu.");
-  }
 }
 
 /** Let the form revoke what is named in it. A token that stands there does not leave this page. */

@@ -41,9 +41,9 @@ export function publish({ media, codec = "", maxBitrate = 0, ...where }) {
   });
 }
 
-/** The names of the video codecs that this browser can send, such as "video/VP8". */
+/** The names of the video codecs that this browser can send, such as "video/VP8"; none without WebRTC. */
 export function videoCodecs() {
-  const { codecs } = RTCRtpSender.getCapabilities("video");
+  const codecs = globalThis.RTCRtpSender?.getCapabilities("video")?.codecs ?? [];
   return [...new Set(codecs.map(({ mimeType }) => mimeType))].filter((each) => !HELPERS.test(each));
 }
 

@@ -30,7 +30,10 @@ export function judge(error, { kind, hasToken, wasLive }) {
   if (error.name === "Unreachable") {
     return lost("The server cannot be reached", "Trying again. Is this device online?");
   }
-  return refused("This browser cannot do it", error.message);
+  const why = globalThis.RTCPeerConnection
+    ? error.message
+    : "It has no WebRTC, or WebRTC is switched off in it. Try another browser.";
+  return refused("This browser cannot do it", why);
 }
 
 function judgeRefusal({ status, detail, retryAfter }, kind, hasToken, wasLive) {
