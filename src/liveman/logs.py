@@ -32,12 +32,14 @@ class Seldom:
         self._log = log
         self._told: dict[str, float] = {}
 
-    def warning(self, event: str, **values: object) -> None:
-        """The event is a text of ours, of which there are only so many."""
+    def warning(self, event: str, **values: object) -> bool:
+        """Whether it did. The event is a text of ours, of which there are only so many."""
         now = time.monotonic()
-        if now - self._told.get(event, float("-inf")) >= SELDOM_SECONDS:
-            self._told[event] = now
-            self._log.warning(event, **values)
+        if now - self._told.get(event, float("-inf")) < SELDOM_SECONDS:
+            return False
+        self._told[event] = now
+        self._log.warning(event, **values)
+        return True
 
 
 def configure(level: str) -> None:

@@ -258,6 +258,41 @@ async def test_whatever_goes_wrong_it_is_tried_again(url: str, granted: bytes) -
             await holds(lambda: not granted or len(tries) > 1)
 
 
+@pytest.mark.parametrize(
+    ("answers", "lines"),
+    [
+        ((b"", b"\x20\x02\0\x05"), ["cannot be used"] * 2),
+        ((b"\x20\x02\0\0\x90\x03\0\1\0",), ["connected", "lost"] * 2 + ["connected"]),
+    ],
+)
+async def test_the_log_stays_short_however_long_it_is_tried(
+    answers: tuple[bytes, ...],
+    lines: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each problem is told once, and seldom that it comes and goes; the last word is that it is there."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("liveman.net4mqtt.broker._LONGEST_PAUSE", 0.02)
+    tries = 0
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        await reader.read(1000)
+        writer.write(answers[tries % len(answers)])
+        tries += 1
+        if len(answers) == 1:
+            await reader.read(1000)
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with client(f"mqtt://127.0.0.1:{port}"):
+            await holds(lambda: tries > 8)
+    said = [record.getMessage() for record in caplog.records if record.name == "liveman.net4mqtt"]
+    assert [next(word for word in lines if word in line) for line in said] == lines
+
+
 @pytest.mark.parametrize("scheme", ["mqtt", "ws"])
 async def test_two_clients_with_one_id_are_told_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, scheme: str

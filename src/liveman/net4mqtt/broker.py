@@ -1,13 +1,14 @@
 """The connection to the broker, made again whenever it is lost."""
 
 import asyncio
+import os
 import random
 import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from liveman.logs import get_logger
+from liveman.logs import Seldom, get_logger
 from liveman.net4mqtt.address import BrokerAddress
 from liveman.net4mqtt.link import Link, Session
 from liveman.net4mqtt.link_tcp import connect_tcp
@@ -55,6 +56,11 @@ class Broker:
         self._tls = (tls or ssl.create_default_context()) if address.encrypted else None
         self._link: Link | None = None
         self._tasks = TaskOwner()
+        self._seldom = Seldom(log)
+        self._told: set[str] = set()
+        """The problems that the log has since it was connected: it may be away for hours."""
+        self._says_lost = True
+        """Whether the log's last word of it is that it is not connected."""
         self.problem: str | None = "it has not been reached yet"
         """Why it is not connected; None: it is."""
 
@@ -102,9 +108,7 @@ class Broker:
             else:
                 reason = await self._use(link)
                 again = loop.time() - begun < _STABLE_SECONDS
-                if again and failures:
-                    reason += "; another client with the same client_id would cause this"
-                log.warning("the broker is lost", broker=self._address, reason=reason)
+                self._lose(reason, often=again and failures > 0)
                 failures = failures if again else 0
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**failures)
             failures = min(failures + 1, 10)
@@ -117,7 +121,9 @@ class Broker:
 
     async def _use(self, link: Link) -> str:
         self._link, self.problem = link, None
-        log.info("the broker is connected", broker=self._address)
+        self._told.clear()
+        (log.info if self._says_lost else log.debug)("the broker is connected", broker=self._address)
+        self._says_lost = False
         try:
             self._handler.connected()
             reason = await link.lost
@@ -129,9 +135,21 @@ class Broker:
             await link.close()
 
     def _fail(self, problem: str, error: Exception | None = None) -> None:
-        tell = log.debug if problem == self.problem else log.warning
+        tell = log.debug if problem in self._told else log.warning
         tell("the broker cannot be used; trying again", broker=self._address, problem=problem, exc_info=error)
+        self._told.add(problem)
+        self._says_lost = True
         self.problem = problem
+
+    def _lose(self, reason: str, *, often: bool) -> None:
+        """``often``: a link that comes and goes all the time would fill the log."""
+        event = "the broker is lost"
+        if often:
+            reason += "; another client with the same client_id would cause this"
+            self._says_lost = self._seldom.warning(event, broker=self._address, reason=reason)
+        else:
+            log.warning(event, broker=self._address, reason=reason)
+            self._says_lost = True
 
     # What a link says.
 
@@ -163,4 +181,6 @@ def _why(error: OSError) -> str:
         return f"its certificate is not accepted ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
         return f"there is no agreement on TLS ({error.reason})"
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__
