@@ -55,7 +55,8 @@ def agent(
     try:
         tls = tls_context(ca, certificate, key)
     except OSError as error:
-        raise LivemanError(f"The files of --ca, --certificate and --key cannot be used: {error}") from None
+        problem = error.strerror or error
+        raise LivemanError(f"The files of --ca, --certificate and --key cannot be used: {problem}") from None
     logs.configure("info")
 
     async def stay() -> int:

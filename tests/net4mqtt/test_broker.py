@@ -382,6 +382,8 @@ def test_files_of_tls_that_cannot_be_used_are_an_error(tmp_path: Path) -> None:
             tls_context(wrong)
         with pytest.raises(OSError):
             tls_context(None, wrong)
+    with pytest.raises(OSError, match="no certificate that it belongs to"):
+        tls_context(None, None, tmp_path / "no.pem")
 
 
 @pytest.mark.parametrize("scheme", ["mqtt", "ws"])

@@ -1,6 +1,7 @@
 """The connection to the broker, made again whenever it is lost."""
 
 import asyncio
+import errno
 import os
 import random
 import ssl
@@ -168,8 +169,10 @@ def tls_context(
 ) -> ssl.SSLContext:
     """For brokers with authorities of their own, or that want a client's certificate; PEM files.
 
-    Raises OSError (of which ssl.SSLError is one) when a file cannot be used.
+    Raises OSError (of which ssl.SSLError is one) when a file cannot be used, as is a key of no certificate.
     """
+    if key and not certificate:
+        raise OSError(errno.EINVAL, "there is a key, and no certificate that it belongs to")
     context = ssl.create_default_context(cafile=authorities)
     if certificate:
         context.load_cert_chain(certificate, key)
