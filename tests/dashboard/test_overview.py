@@ -33,7 +33,7 @@ async def shown(client: ClientSession, wanted: str) -> str:
 
 
 def figures(page: str) -> dict[str, str]:
-    found = re.findall(r"<dt>(?:<a [^>]*>)?([^<]+)(?:</a>)?</dt><dd>([^<]+)</dd>", page)
+    found = re.findall(r"<dt>(?:<a [^>]*>)?([^<]+)(?:</a>)?</dt><dd[^>]*>([^<]+)</dd>", page)
     return {name: value.replace("\N{NARROW NO-BREAK SPACE}", " ") for name, value in found}
 
 
@@ -41,7 +41,7 @@ async def test_it_shows_how_the_cluster_is() -> None:
     pushed = {"id": "out", "state": "connected", "leaveAt": 0, "cascade": {"targetUrl": "http://b/whip/x"}}
     streams = body(stream("x", ["p"], ["v1", "v2", pushed], stats=STATS), stream("y", ["q"], stats=STATS))
     async with fake_node(streams=streams) as node, browsing(node.url) as client:
-        page = await shown(client, "<dd>2.4 Mbit/s</dd>")
+        page = await shown(client, ">2.4 Mbit/s</dd>")
         assert figures(page) == {
             "Publishers": "2",
             "Viewers": "2",
