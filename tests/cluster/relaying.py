@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from aiohttp import ClientSession, web
-from attrs import define, field
+from attrs import define, evolve, field
 from yarl import URL
 
 from cluster.fake import FAST, session, stream
@@ -17,10 +17,13 @@ from liveman.cluster import Cluster, Node, Relays
 from liveman.cluster.watch import Timing
 from liveman.config import Secret
 
-__all__ = ["PUBLIC", "RelayNode", "relay_nodes", "relaying"]
+__all__ = ["PATIENT", "PUBLIC", "RelayNode", "relay_nodes", "relaying"]
 
 PUBLIC = "http://live.example"
 """Where Liveman would be, if nodes really went there."""
+
+#: A machine with much else to do must not make nodes suspect.
+PATIENT = evolve(FAST, connect=5.0, total=5.0, silence=30.0)
 
 _ids = count(1)
 
@@ -199,7 +202,7 @@ async def relaying(
     sub_max: int = 1,
     token: str = "",
     max_depth: int = 3,
-    timing: Timing = FAST,
+    timing: Timing = PATIENT,
     **options: Any,
 ) -> AsyncIterator[tuple[Cluster, Relays]]:
     """Liveman's side of these nodes."""

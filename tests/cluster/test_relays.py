@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from cluster.fake import FAST, session, until
-from cluster.relaying import RelayNode, relay_nodes, relaying
+from cluster.fake import session, until
+from cluster.relaying import PATIENT, RelayNode, relay_nodes, relaying
 from liveman.cluster import Cluster, Relays, relay
 from liveman.cluster.cascade import depths
 from liveman.errors import NodeUnreachable, NoPlace
@@ -247,7 +247,7 @@ async def test_a_relay_is_not_lost_before_both_its_nodes_were_polled(
     monkeypatch.setattr(relay, "LOST_SECONDS", 0.02)
     for node in three:
         node.sse = False
-    async with relaying(three, mode=mode, timing=evolve(FAST, poll=0.5), maximum_idle_time=60_000) as (
+    async with relaying(three, mode=mode, timing=evolve(PATIENT, poll=0.5), maximum_idle_time=60_000) as (
         cluster,
         relays,
     ):
