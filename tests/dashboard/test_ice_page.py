@@ -1,12 +1,10 @@
 """The page of the ICE providers: how they do, and which servers work from a browser, against a real TURN server."""
 
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import ClientSession
 from attrs import evolve
 from playwright.async_api import Browser, expect
@@ -19,18 +17,12 @@ from liveman.dashboard.ice import row
 from liveman.ice.pool import Counts
 from liveman.ice.source import Status
 from support.liveman import liveman
-from support.webrtc import camera_browser, new_page
+from support.webrtc import new_page
 from test_coturn import SECRET, coturn, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STATUS = Status("acme", "Acme", "asked", True, "", None, Counts(fetched=1), None, 0.0)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with camera_browser() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize(

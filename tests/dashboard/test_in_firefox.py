@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from dashboard.players import mounted
-from support.firefox import FIREFOX, Tab, firefox
+from support.firefox import Tab, firefox
 from support.nodes import get_json, until
-
-pytestmark = pytest.mark.skipif(not Path(FIREFOX).exists(), reason="`make test` installs Firefox")
 
 _STATE = "document.getElementById('state').dataset.is"
 #: So many pictures more; Firefox counts those of streams nowhere else.

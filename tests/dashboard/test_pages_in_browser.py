@@ -11,19 +11,12 @@ from playwright.async_api import Browser, Page, expect
 
 from dashboard.looking import NAMES
 from dashboard.stage import ALIAS, ODD, PAGES, Looked, opened, stage
-from support.webrtc import camera_browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _AXE = Path(__file__).parent.parent / "browser/node_modules/axe-core/axe.min.js"
 #: They do harm where a script forgets what they are; the others are the lists' matter.
 HOSTILE = [name for name in NAMES if set(name) & set("\"':\u202e") or name == "%41%2F" or len(name) == 255]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with camera_browser() as browser:
-        yield browser
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -22,7 +22,7 @@ from liveman.demo.pictures import MovingPicture
 from liveman.server import serving
 from support.liveman import liveman
 from support.nodes import get_json, until
-from support.webrtc import camera_browser, new_page, playing, reaches, says
+from support.webrtc import new_page, playing, reaches, says
 from test_coturn import coturn, with_coturn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,19 +30,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 #: HTML, quotes, an escape that is none, a right-to-left override, and a slash's look-alike.
 ODD = '<b>"it\'s" %41\u202e\u2215&amp;'
 CLOSED = Auth(secret=Secret(SECRET), accounts=(Account("ann", Secret("her password")),))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with camera_browser() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url() -> AsyncIterator[str]:
-    """One for all that use stream names of their own."""
-    async with mounted() as url:
-        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

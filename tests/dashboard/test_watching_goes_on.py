@@ -3,36 +3,21 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from dashboard.players import mounted, start
+from dashboard.players import start
 from liveman.config import NodeConfig
 from liveman.demo.client import publish
 from liveman.demo.nodes import buildin_nodes
 from liveman.demo.pictures import MovingPicture
 from support.liveman import liveman
 from support.nodes import get_json
-from support.webrtc import camera_browser, is_live, new_page, playing, reaches, says
+from support.webrtc import is_live, new_page, playing, reaches, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with camera_browser() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url() -> AsyncIterator[str]:
-    """One for all that use stream names of their own."""
-    async with mounted() as url:
-        yield url
 
 
 async def test_who_comes_too_early_waits_and_then_sees(browser: Browser, url: str) -> None:

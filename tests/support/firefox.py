@@ -11,9 +11,9 @@ from typing import Any
 from aiohttp import ClientSession, ClientWebSocketResponse
 from attrs import define, field
 
-__all__ = ["FIREFOX", "Firefox", "Tab", "firefox"]
+__all__ = ["Firefox", "Tab", "firefox"]
 
-FIREFOX = "/usr/bin/firefox-esr"
+_FIREFOX = "/usr/bin/firefox-esr"
 #: Media over the loopback, sound by a gesture alone, and nobody asked for news.
 _PREFERENCES = {
     "media.peerconnection.ice.loopback": "true",
@@ -73,7 +73,7 @@ async def firefox(profile: Path) -> AsyncIterator[Firefox]:
     lines = [f'user_pref("{name}", {value});\n' for name, value in _PREFERENCES.items()]
     (profile / "user.js").write_text("".join(lines))
     process = await asyncio.create_subprocess_exec(
-        FIREFOX,
+        _FIREFOX,
         *("--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port", "0"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
