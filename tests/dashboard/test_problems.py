@@ -1,5 +1,7 @@
 """What is wrong, the worst first, each with what to do."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import pytest
@@ -22,7 +24,7 @@ def nodes(*healths: str, pub_max: int = 10, draining: bool = False) -> list[Node
 
 def told(
     nodes: list[NodeState],
-    ice: dict[str, str] = {},  # noqa: B006
+    ice: Mapping[str, str] = MappingProxyType({}),
     database: str = "",
     mqtt: str = "",
 ) -> list[str]:
